@@ -1,0 +1,1 @@
+"""Each stream of a connector as a Dagster asset."""

@@ -1,0 +1,181 @@
+"""One connector as one Dagster asset definition with an asset for each stream.
+
+The streams share one operation, so that they are read on one connection in one snapshot of the source,
+and a source that does not answer is waited for once (docs/adr/0004).
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+
+import dagster as dg
+
+from aiia_pipelines.assets import checks
+from aiia_pipelines.config.connector import Connector, Stream
+from aiia_pipelines.config.folder import read_connector
+from aiia_pipelines.config.secrets import resolve_tree
+from aiia_pipelines.config.settings import Settings, destination_url
+from aiia_pipelines.connectors.base import open_source
+from aiia_pipelines.jobs import contracts
+from aiia_pipelines.jobs.failures import Failure
+from aiia_pipelines.jobs.recorder import Recorder
+from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.resources.job_board import JobBoard, settings
+
+_KIND_ICONS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mariadb", "sqlite": "sqlite"}
+
+
+def build(connector: Connector) -> dg.AssetsDefinition:
+    """Make the assets of a connector; nothing of its kind is imported until a run."""
+    name = connector.name
+    selected = [checks.spec_of(connector, stream) for stream in connector.streams]
+
+    @dg.multi_asset(
+        name=f"refresh_{name}",
+        specs=[_spec(connector, stream) for stream in connector.streams],
+        check_specs=[spec for specs in selected for spec in specs],
+        can_subset=True,
+        pool=f"connector_{name}",
+        description=connector.description or f"Refreshes {connector.title}.",
+    )
+    def refresh(
+        context: dg.AssetExecutionContext, job_board: JobBoard
+    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+        yield from _refresh(context, job_board, name)
+
+    return refresh
+
+
+def _spec(connector: Connector, stream: Stream) -> dg.AssetSpec:
+    columns = [
+        dg.TableColumn(
+            name=name,
+            type=str(column.type or "learned"),
+            description=column.description,
+            constraints=dg.TableColumnConstraints(
+                nullable=column.nullable is not False,
+                unique=[name] == stream.key,
+                other=[f"{rule}: {argument}" for rule, argument in column.checks.items()],
+            ),
+        )
+        for name, column in stream.columns.items()
+    ]
+    metadata: dict[str, object] = {
+        "dagster/table_name": f"{connector.destination}.{connector.name}.{stream.name}"
+    }
+    if columns:
+        metadata["dagster/column_schema"] = dg.TableSchema(columns=columns)
+    return dg.AssetSpec(
+        key=dg.AssetKey([connector.name, stream.name]),
+        group_name=connector.name,
+        description=stream.description or f"{stream.name} of {connector.title}",
+        owners=[owner for owner in connector.owners if owner.startswith("team:") or "@" in owner],
+        kinds={_kind(connector), "pandera", "table"},
+        tags={"aiia/tier": connector.tier},
+        metadata=metadata,
+        freshness_policy=_freshness(connector),
+    )
+
+
+def _kind(connector: Connector) -> str:
+    kind = str(connector.source["kind"])
+    dialect = str(connector.source.get("url", "")).partition("://")[0].partition("+")[0]
+    return _KIND_ICONS.get(dialect, kind)
+
+
+def _freshness(connector: Connector) -> dg.FreshnessPolicy | None:
+    """Ask for fresh data a day after the last tick at the latest; unscheduled connectors have no such date."""
+    if connector.schedule is None:
+        return None
+    return dg.FreshnessPolicy.cron(
+        deadline_cron=connector.schedule,
+        lower_bound_delta=timedelta(days=1),
+        timezone=connector.timezone,
+    )
+
+
+def _refresh(
+    context: dg.AssetExecutionContext, board: JobBoard, name: str
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    # Read again: a run after a correction must use the corrected file.
+    found = settings()
+    connector = read_connector(found.connectors, name)
+    wanted = {key.path[1] for key in context.selected_asset_keys}
+    streams = [stream for stream in connector.streams if stream.name in wanted]
+    new = NewJobRun(
+        connector=name,
+        title=connector.title,
+        streams=tuple(stream.name for stream in streams),
+        trigger=Trigger.MANUAL,
+        triggered_by="Dagster",
+        priority=connector.priority,
+        config=connector.public(),
+    )
+    with board.open(context, new) as recorder:
+        yield from _sync(context, recorder, connector, streams, found)
+
+
+def _sync(
+    context: dg.AssetExecutionContext,
+    recorder: Recorder,
+    connector: Connector,
+    streams: Sequence[Stream],
+    found: Settings,
+) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    # pandas, pandera, Arrow and the drivers are needed by runs only; loading definitions stays light.
+    from aiia_pipelines.sync.destinations.postgres import open_postgres  # noqa: PLC0415
+    from aiia_pipelines.sync.engine import Engine, Synced  # noqa: PLC0415
+
+    store = recorder.store
+    engine = Engine(
+        connector=connector,
+        source=lambda: open_source(resolve_tree(connector.source, os.environ, found.home)),
+        destination=open_postgres(_destination(connector)),
+        recorder=recorder,
+        uid=_uid(store, recorder.number),
+        learned=lambda stream: contracts.learned(store, connector.name, stream),
+        learn=lambda stream, columns: contracts.learn(
+            store, connector.name, stream, columns, number=recorder.number
+        ),
+    )
+    failures: dict[str, Failure] = {}
+    try:
+        for outcome in engine.run(streams):
+            if isinstance(outcome, Synced):
+                yield checks.materialized(connector, outcome, recorder.number)
+            else:
+                failures[outcome.stream] = outcome.failure
+                yield from checks.broken(connector, outcome)
+    finally:
+        line = store.finish(recorder.number)
+        if line is not None:
+            recorder.tell_sinks(line)
+    if failures:
+        raise _failure(recorder.number, failures)
+
+
+def _destination(connector: Connector) -> str:
+    url = destination_url(connector.destination, os.environ)
+    return url or f"unset:{connector.destination}"
+
+
+def _uid(store: JobStore, number: int) -> str:
+    row = store.row(number)
+    if row is None:
+        raise AssertionError(f"job run #{number} was recorded before it ran")
+    return str(row.uid)
+
+
+def _failure(number: int, failures: dict[str, Failure]) -> dg.Failure:
+    first = next(iter(failures.values()))
+    return dg.Failure(
+        description=f"Job run #{number}: {first.headline}",
+        metadata={
+            "job run": number,
+            "cause": first.code,
+            "what to do": first.remedy(),
+            "failed streams": ", ".join(failures),
+        },
+        allow_retries=False,
+    )

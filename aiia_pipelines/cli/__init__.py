@@ -1,0 +1,1 @@
+"""The command `aiia`: one module for each noun, imported when its command runs."""

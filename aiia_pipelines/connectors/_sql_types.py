@@ -1,0 +1,122 @@
+"""What the column types of databases are called here, and how a value of each is read without loss."""
+
+import sqlalchemy as sa
+
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import SourceColumn, SourceFault
+
+# A described column and the expression that reads it; `{}` stands for the quoted name.
+Described = list[tuple[SourceColumn, str]]
+
+_AS_IT_IS = "{}"
+_AS_TEXT = "{}::text"
+_NUMERIC = 1700
+
+# PostgreSQL's type OIDs are fixed (src/include/catalog/pg_type.dat); arrays of them follow.
+_OIDS = {
+    16: "bool", 21: "int16", 23: "int32", 20: "int64", 700: "float32", 701: "float64",
+    25: "string", 1043: "string", 1042: "string", 19: "string", 17: "binary",
+    1082: "date", 1083: "time", 1114: "timestamp", 1184: "timestamptz",
+    1000: "list<bool>", 1005: "list<int16>", 1007: "list<int32>", 1016: "list<int64>",
+    1021: "list<float32>", 1022: "list<float64>", 1009: "list<string>", 1015: "list<string>",
+    1182: "list<date>", 1115: "list<timestamp>", 1185: "list<timestamptz>",
+}  # fmt: skip
+# Python's own values would lose months, number digits or the difference of null and SQL NULL.
+_OIDS_AS_TEXT = {1186: "interval", 2950: "uuid", 114: "json", 3802: "json"}
+
+_GENERIC = (
+    (sa.Boolean, "bool"), (sa.SmallInteger, "int16"), (sa.BigInteger, "int64"), (sa.Integer, "int32"),
+    (sa.Double, "float64"), (sa.Float, "float64"), (sa.Uuid, "uuid"), (sa.JSON, "json"),
+    (sa.LargeBinary, "binary"), (sa.Interval, "interval"), (sa.Date, "date"), (sa.Time, "time"),
+    (sa.String, "string"),
+)  # fmt: skip
+
+
+def describe_postgresql(connection: sa.Connection, relation: str, *, table: bool) -> Described:
+    """Describe the columns of a relation from what the server says of an empty result."""
+    result = connection.exec_driver_sql(f"SELECT * FROM {relation} LIMIT 0")
+    cursor = result.cursor
+    if cursor is None:
+        raise AssertionError("a SELECT has a cursor")
+    described = list(cursor.description)
+    origins = [
+        (cursor.pgresult.ftable(place), cursor.pgresult.ftablecol(place))
+        for place in range(len(described))
+    ]
+    result.close()
+    names = dict(
+        connection.exec_driver_sql(
+            "select oid::int8, format_type(oid, null) from pg_type where oid = any(%(oids)s)",
+            {"oids": [column.type_code for column in described]},
+        ).fetchall()
+    )
+    filled = _not_null(connection, origins) if table else set()
+    return [
+        _described(column, names.get(column.type_code, "unknown"), nullable=origin not in filled)
+        for column, origin in zip(described, origins, strict=True)
+    ]
+
+
+def _not_null(connection: sa.Connection, origins: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    rows = connection.exec_driver_sql(
+        "select attrelid::int8, attnum::int8 from pg_attribute where attrelid = any(%(tables)s) and attnotnull",
+        {"tables": sorted({table for table, _ in origins})},
+    )
+    return {(row[0], row[1]) for row in rows}
+
+
+def _described(column: object, declared: str, *, nullable: bool) -> tuple[SourceColumn, str]:
+    oid = int(getattr(column, "type_code", 0))
+    name = str(getattr(column, "name", ""))
+    precision, scale = getattr(column, "precision", None), getattr(column, "scale", None)
+    if oid == _NUMERIC:
+        text = "decimal" if precision is None else f"decimal({precision},{scale or 0})"
+        form = _AS_IT_IS
+    elif oid in _OIDS:
+        text, form = _OIDS[oid], _AS_IT_IS
+    else:
+        text, form = _OIDS_AS_TEXT.get(oid, "string"), _AS_TEXT
+    return SourceColumn(name, ColumnType.parse(text), nullable, declared), form
+
+
+def describe_table(connection: sa.Connection, schema: str | None, table: str) -> Described:
+    """Describe the columns of a table through SQLAlchemy's reflection."""
+    try:
+        found = sa.inspect(connection).get_columns(table, schema=schema)
+    except sa.exc.NoSuchTableError as missing:
+        raise SourceFault(
+            f"Table {table} does not exist in the source.", "sqlstate:42P01"
+        ) from missing
+    return [
+        (
+            SourceColumn(
+                column["name"],
+                _generic(column["type"]),
+                bool(column["nullable"]),
+                str(column["type"]),
+            ),
+            _AS_IT_IS,
+        )
+        for column in found
+    ]
+
+
+def describe_query(connection: sa.Connection, relation: str) -> Described:
+    """List the columns of a query; only the connector file can say their types."""
+    result = connection.exec_driver_sql(f"SELECT * FROM {relation} WHERE 1 = 0")
+    names = list(result.keys())
+    result.close()
+    return [(SourceColumn(name, None, True, "unknown"), _AS_IT_IS) for name in names]
+
+
+def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:
+    if isinstance(kind, sa.DateTime):
+        return ColumnType.parse("timestamptz" if kind.timezone else "timestamp")
+    if isinstance(kind, sa.Numeric) and not isinstance(kind, sa.Float):
+        if kind.precision is None:
+            return ColumnType.parse("decimal")
+        return ColumnType.parse(f"decimal({kind.precision},{kind.scale or 0})")
+    for generic, name in _GENERIC:
+        if isinstance(kind, generic):
+            return ColumnType.parse(name)
+    return None

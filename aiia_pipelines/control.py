@@ -1,0 +1,271 @@
+"""Sync Now, Cancel and Retry: through the running services when there are any, otherwise on this machine.
+
+Nothing here imports Dagster: it is asked over HTTP, or by starting `aiia_pipelines.launch`.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from aiia_pipelines.config.settings import Settings
+from aiia_pipelines.jobs.run import JobType, Trigger
+from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.local.running import Running
+
+_LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
+_HTTP_TIMEOUT = 30  # seconds
+_APPEARS_WITHIN = 60  # seconds until a launched run must be a job run
+_FAILED_TASKS = {TaskState.FAILED, TaskState.ERROR, TaskState.CANCELLED}
+
+_LAUNCH = """
+mutation Launch($params: ExecutionParams!) {
+  launchRun(executionParams: $params) {
+    __typename
+    ... on LaunchRunSuccess { run { runId } }
+    ... on PythonError { message }
+    ... on PipelineNotFoundError { message }
+    ... on UnauthorizedError { message }
+    ... on RunConfigValidationInvalid { errors { message } }
+  }
+}
+"""
+_TERMINATE = """
+mutation Terminate($run: String!) {
+  terminateRun(runId: $run, terminatePolicy: SAFE_TERMINATE) {
+    __typename
+    ... on TerminateRunFailure { message }
+    ... on PythonError { message }
+  }
+}
+"""
+
+
+class ControlFault(Exception):
+    """A request could not be carried out; the text says what to do."""
+
+
+class NotFound(LookupError):
+    """There is no such job run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncRequest:
+    """One sync of one connector; no stream stands for all of them."""
+
+    connector: str
+    streams: Sequence[str] = ()
+    by: str
+    priority: str = ""
+    retry_of: int | None = None
+
+
+@dataclass(slots=True)
+class Launched:
+    """A job run that was just made; `process` is set when it runs as a child of this process."""
+
+    number: int
+    process: "subprocess.Popen[bytes] | None" = None
+    log: Path | None = None
+
+
+def sync(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
+    """Start a sync.
+
+    Raises:
+        ControlFault: It could not be started.
+    """
+    url = web_url(settings)
+    if url is not None:
+        run_id = _launch_by_web(url, request)
+        return Launched(_await_number(store, run_id, request.connector, None, None))
+    return _launch_here(settings, store, request)
+
+
+def retry(settings: Settings, store: JobStore, number: int, *, all_tasks: bool, by: str) -> Launched:
+    """Run what failed of an ended job run again, as a new job run that points to it.
+
+    Raises:
+        NotFound: There is no such job run.
+        ControlFault: It has not ended, or is no sync.
+    """
+    row = _row(store, number)
+    if JobState(row.state) not in FINAL:
+        raise ControlFault(f"Job run #{number} is {row.state}; only one that has ended can be retried.")
+    if row.type != JobType.SYNC:
+        raise ControlFault(f"Job run #{number} is no sync; run `aiia test {row.connector}` again.")
+    failed = [stream for stream, state in store.tasks_of(number) if state in _FAILED_TASKS]
+    streams = () if all_tasks or not failed else tuple(failed)
+    request = SyncRequest(connector=row.connector, streams=streams, by=by, retry_of=number)
+    return sync(settings, store, request)
+
+
+def cancel(settings: Settings, store: JobStore, number: int, *, reason: str, by: str) -> bool:
+    """Ask a job run to stop; False when it has already ended.
+
+    Raises:
+        NotFound: There is no such job run.
+    """
+    row = _row(store, number)
+    if not store.request_cancel(number, by=by, reason=reason):
+        return False
+    attempt = store.attempt_of(number)
+    url = web_url(settings)
+    if url is not None and attempt is not None and attempt.run_id and _terminated(url, attempt.run_id):
+        return True
+    here = attempt is not None and attempt.pid is not None and attempt.host == socket.gethostname()
+    if here and attempt is not None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(attempt.pid, signal.SIGINT)
+    elif JobState(row.state) in {JobState.PENDING, JobState.SCHEDULED, JobState.PAUSED}:
+        # Nobody has begun it: it ends here and now, and whoever takes it up later finds it ended.
+        store.finish(number, JobState.CANCELLED)
+    return True
+
+
+def web_url(settings: Settings) -> str | None:
+    """Give the address of the web server that `aiia up` started here, if it answers."""
+    running = Running.read(settings.home)
+    if running is None:
+        return None
+    try:
+        with urllib.request.urlopen(f"{running.url}/server_info", timeout=5):  # noqa: S310 - our own http URL
+            return running.url
+    except (urllib.error.URLError, OSError):
+        return None
+
+
+def _row(store: JobStore, number: int) -> Any:  # noqa: ANN401 - a row of the store
+    row = store.row(number)
+    if row is None:
+        raise NotFound(f"There is no job run #{number}; `aiia jobs list` shows those there are.")
+    return row
+
+
+# -- through the services -------------------------------------------------------------------
+
+
+def _launch_by_web(url: str, request: SyncRequest) -> str:
+    selection = [{"path": [request.connector, stream]} for stream in request.streams]
+    selector: dict[str, Any] = {
+        "repositoryLocationName": _LOCATION,
+        "repositoryName": _REPOSITORY,
+        "jobName": f"sync__{request.connector}",
+    }
+    if selection:
+        selector["assetSelection"] = selection
+    tags = [{"key": key, "value": value} for key, value in _tags(request).items()]
+    params = {"selector": selector, "runConfigData": {}, "executionMetadata": {"tags": tags}}
+    answer = _ask(url, _LAUNCH, {"params": params})["launchRun"]
+    if answer["__typename"] == "LaunchRunSuccess":
+        return str(answer["run"]["runId"])
+    told = answer.get("message") or "; ".join(e["message"] for e in answer.get("errors", []))
+    raise ControlFault(
+        f"The services at {url} did not start the sync: {told.strip().splitlines()[0]}"
+        f" Check `aiia connectors validate`; after adding a connector file reload the code location."
+    )
+
+
+def _terminated(url: str, run_id: str) -> bool:
+    try:
+        answer = _ask(url, _TERMINATE, {"run": run_id})["terminateRun"]
+    except ControlFault:
+        return False
+    return str(answer["__typename"]) == "TerminateRunSuccess"
+
+
+def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    body = json.dumps({"query": query, "variables": variables}).encode()
+    request = urllib.request.Request(  # noqa: S310 - our own http URL
+        f"{url}/graphql", data=body, headers={"Content-Type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT) as answer:  # noqa: S310
+            told = json.load(answer)
+    except (OSError, ValueError) as fault:
+        raise ControlFault(f"The services at {url} do not answer: {fault}") from fault
+    if told.get("errors"):
+        raise ControlFault(f"The services at {url} refused: {told['errors'][0]['message']}")
+    data: dict[str, Any] = told["data"]
+    return data
+
+
+# -- on this machine ------------------------------------------------------------------------
+
+
+def _launch_here(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
+    run_id = str(uuid4())
+    folder = settings.home / "logs" / "runs"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / f"{run_id}.log"
+    command = [sys.executable, "-m", "aiia_pipelines.launch", request.connector, "--run-id", run_id]
+    command += [f"--stream={stream}" for stream in request.streams]
+    command += [f"--tag={key}={value}" for key, value in _tags(request).items()]
+    environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(settings.project)}
+    with log.open("wb") as output:
+        # A session of its own: the first Ctrl-C leaves the run alone.
+        process = subprocess.Popen(  # noqa: S603 - this very package
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env=environment,
+            start_new_session=True,
+        )  # fmt: skip
+    number = _await_number(store, run_id, request.connector, process, log)
+    return Launched(number, process, log)
+
+
+def _tags(request: SyncRequest) -> dict[str, str]:
+    trigger = Trigger.RETRY if request.retry_of else Trigger.MANUAL
+    found = {".dagster/aiia_trigger": trigger.value, ".dagster/aiia_by": request.by}
+    if request.retry_of:
+        found[".dagster/aiia_retry_of"] = str(request.retry_of)
+    if request.priority:
+        found["dagster/priority"] = {"low": "-10", "normal": "0", "high": "10", "critical": "20"}[
+            request.priority
+        ]
+    return found
+
+
+def _await_number(
+    store: JobStore,
+    run_id: str,
+    connector: str,
+    process: "subprocess.Popen[bytes] | None",
+    log: Path | None,
+) -> int:
+    end = time.monotonic() + _APPEARS_WITHIN
+    while time.monotonic() < end:
+        number = store.numbers_of(run_id).get(connector)
+        if number is not None:
+            return number
+        if process is not None and process.poll() is not None:
+            raise ControlFault(f"The run of {connector} could not start: {_last_words(log)}")
+        time.sleep(0.1)
+    raise ControlFault(f"The run of {connector} did not appear within {_APPEARS_WITHIN} seconds.")
+
+
+def _last_words(log: Path | None) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines() if log else []
+    return f"{lines[-1]} (see {log})" if lines else f"it said nothing (see {log})"
+
+
+def check_secrets(connector_source: Mapping[str, Any], settings: Settings) -> None:
+    """Resolve the references of a connector that is about to run here.
+
+    Raises:
+        ConfigInvalid: A reference leads to nothing.
+    """
+    from aiia_pipelines.config.secrets import resolve_tree  # noqa: PLC0415 - only where a run starts
+
+    resolve_tree(dict(connector_source), os.environ, settings.home)
+

@@ -1,0 +1,281 @@
+"""What a running job tells the store: log lines at once, counts at most once a second, a heartbeat while it lives."""
+
+import resource
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from aiia_pipelines.jobs.failures import Failure
+from aiia_pipelines.jobs.log import Level, LogLine
+from aiia_pipelines.jobs.run import Changes, Figure
+from aiia_pipelines.jobs.state import StepState, TaskState
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, RECONCILIATIONS, STEPS, TASKS
+
+PULSE = 1.0  # seconds between two writes of the live counts, which are the heartbeat as well
+_NOW = sa.func.clock_timestamp()
+
+
+@dataclass
+class _Step:
+    busy: float = 0.0
+    records: int = 0
+    started: bool = False
+
+
+@dataclass
+class _Task:
+    records: int = 0
+    step: str = ""
+    steps: dict[str, _Step] = field(default_factory=dict)
+
+
+class Recorder:
+    """One job run while it runs; threads of the run may share it."""
+
+    def __init__(
+        self, store: JobStore, number: int, *, sinks: Sequence[Callable[[LogLine], None]] = ()
+    ) -> None:
+        """Record job run `number`; each log line also goes to the sinks, already escaped and redacted."""
+        self.store = store
+        self.number = number
+        self._sinks = tuple(sinks)
+        self._tasks: dict[str, _Task] = {}
+        self._bytes = 0
+        self._activity = ""
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._cancelled = threading.Event()
+        # Called once, on the pulse's thread, when somebody asks the run to stop.
+        self.on_cancel: Callable[[], None] = _nothing
+        self._pulse = threading.Thread(target=self._beat, name=f"job-{number}-pulse", daemon=True)
+
+    def __enter__(self) -> "Recorder":
+        """Start the heartbeat."""
+        self._pulse.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write the last counts and stop the heartbeat."""
+        self._stop.set()
+        self._pulse.join()
+        self.flush()
+
+    # -- log --------------------------------------------------------------------------------
+
+    def log(self, level: Level, message: str, *, detail: Sequence[str] = ()) -> None:
+        """Write one event of the log."""
+        self.log_line(LogLine.of(level, message, detail=tuple(detail)))
+
+    def log_line(self, line: LogLine) -> None:
+        """Write a finished line to the store and to the sinks."""
+        self.store.write_log(self.number, [line])
+        self.tell_sinks(line)
+
+    def tell_sinks(self, line: LogLine) -> None:
+        """Hand a line that is already in the store to the sinks."""
+        for sink in self._sinks:
+            sink(line)
+
+    # -- tasks and steps --------------------------------------------------------------------
+
+    def start_task(self, stream: str) -> None:
+        """Mark a stream's task as running."""
+        self._tasks.setdefault(stream, _Task())
+        self._write(
+            sa.update(TASKS)
+            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
+            .values(state=TaskState.RUNNING, started_at=_NOW)
+        )
+
+    def end_task(
+        self,
+        stream: str,
+        state: TaskState,
+        *,
+        changes: Changes | None = None,
+        failure: Failure | None = None,
+    ) -> None:
+        """Close a task with what its commit changed or with why it failed."""
+        self.flush()
+        step_ends: dict[str, Any] = {"state": StepState.FAILED, "completed_at": _NOW}
+        running = [STEPS.c.number == self.number, STEPS.c.stream == stream]
+        self._write(
+            sa.update(STEPS).where(*running, STEPS.c.state == StepState.RUNNING).values(step_ends),
+            sa.update(STEPS)
+            .where(*running, STEPS.c.state == StepState.PENDING)
+            .values(state=StepState.SKIPPED, skipped_at=_NOW),
+            sa.update(TASKS)
+            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
+            .values(
+                state=state,
+                ended_at=_NOW,
+                failure_code=failure.code if failure else None,
+                message=failure.headline if failure else "",
+                **(asdict(changes) if changes else {}),
+            ),
+        )
+
+    @contextmanager
+    def step(self, stream: str, name: str, *, last: bool = True) -> Iterator[None]:
+        """Time one piece of a step; the step completes with its last piece."""
+        step = self._begin(stream, name)
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._lock:
+                step.busy += time.monotonic() - began
+        if last:
+            self.complete(stream, name)
+
+    def count(self, stream: str, name: str, records: int, size: int = 0) -> None:
+        """Add records to a step; those of `validate` are the live record count of the run."""
+        with self._lock:
+            task = self._tasks[stream]
+            task.steps.setdefault(name, _Step()).records += records
+            self._bytes += size
+            if name == "validate":
+                task.records += records
+
+    def complete(self, stream: str, name: str) -> None:
+        """Mark a step as completed."""
+        with self._lock:
+            step = self._tasks[stream].steps[name]
+            busy, records = step.busy, step.records
+        self._write(
+            sa.update(STEPS)
+            .where(STEPS.c.number == self.number, STEPS.c.stream == stream, STEPS.c.step == name)
+            .values(
+                state=StepState.COMPLETED, completed_at=_NOW, busy_seconds=busy, records=records
+            )
+        )
+
+    def reconciled(self, stream: str, figures: Sequence[Figure]) -> None:
+        """Keep the figures of both sides."""
+        rows = [asdict(figure) | {"agrees": figure.agrees} for figure in figures]
+        self._write(
+            *(
+                insert(RECONCILIATIONS)
+                .values(**row, number=self.number, stream=stream)
+                .on_conflict_do_update(
+                    constraint=RECONCILIATIONS.primary_key,
+                    set_={key: row[key] for key in ("source", "destination", "agrees")},
+                )
+                for row in rows
+            )
+        )
+
+    # -- cancellation -----------------------------------------------------------------------
+
+    @property
+    def cancelled(self) -> bool:
+        """Tell, as of the last pulse, whether somebody asked this job run to stop."""
+        return self._cancelled.is_set()
+
+    # -- pulse ------------------------------------------------------------------------------
+
+    def flush(self) -> None:
+        """Write the live counts and the heartbeat."""
+        with self._lock:
+            tasks = [
+                {"b_stream": name, "records": task.records, "step": task.step}
+                for name, task in self._tasks.items()
+            ]
+            steps = [
+                {
+                    "b_stream": name,
+                    "b_step": step_name,
+                    "records": step.records,
+                    "busy_seconds": step.busy,
+                }
+                for name, task in self._tasks.items()
+                for step_name, step in task.steps.items()
+            ]
+            size, activity = self._bytes, self._activity
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        with self.store.engine.begin() as db:
+            row = db.execute(
+                sa.update(JOB_RUNS)
+                .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.ended_at.is_(None))
+                .values(
+                    records=sum(task["records"] for task in tasks),
+                    bytes=size,
+                    activity=activity,
+                    cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
+                    peak_memory=usage.ru_maxrss * 1024,
+                )
+                .returning(JOB_RUNS.c.cancel_by)
+            ).first()
+            db.execute(
+                sa.update(ATTEMPTS)
+                .where(ATTEMPTS.c.number == self.number, ATTEMPTS.c.ended_at.is_(None))
+                .values(heartbeat_at=_NOW)
+            )
+            _write_counts(db, self.number, tasks, steps)
+        if row and row.cancel_by and not self._cancelled.is_set():
+            self._cancelled.set()
+            self.on_cancel()
+
+    def _beat(self) -> None:
+        while not self._stop.wait(PULSE):
+            try:
+                self.flush()
+            except sa.exc.SQLAlchemyError:
+                # The database may come back before the run needs it; the run itself reports a lasting fault.
+                continue
+
+    def _begin(self, stream: str, name: str) -> _Step:
+        with self._lock:
+            task = self._tasks.setdefault(stream, _Task())
+            step = task.steps.setdefault(name, _Step())
+            fresh, step.started = not step.started, True
+            task.step = name
+            self._activity = f"{stream}: {name}"
+        if fresh:
+            self._write(
+                sa.update(STEPS)
+                .where(
+                    STEPS.c.number == self.number, STEPS.c.stream == stream, STEPS.c.step == name
+                )
+                .values(state=StepState.RUNNING, started_at=_NOW)
+            )
+        return step
+
+    def _write(self, *statements: sa.Executable) -> None:
+        with self.store.engine.begin() as db:
+            for statement in statements:
+                db.execute(statement)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _write_counts(
+    db: sa.Connection, number: int, tasks: list[dict[str, Any]], steps: list[dict[str, Any]]
+) -> None:
+    if tasks:
+        db.execute(
+            sa.update(TASKS).where(
+                TASKS.c.number == number,
+                TASKS.c.stream == sa.bindparam("b_stream"),
+                TASKS.c.ended_at.is_(None),
+            ),
+            tasks,
+        )
+    if steps:
+        db.execute(
+            sa.update(STEPS).where(
+                STEPS.c.number == number,
+                STEPS.c.stream == sa.bindparam("b_stream"),
+                STEPS.c.step == sa.bindparam("b_step"),
+            ),
+            steps,
+        )

@@ -1,0 +1,68 @@
+"""What is known about a job run before and after it runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import uuid4
+
+
+class JobType(StrEnum):
+    """The operations on a connector."""
+
+    SYNC = "sync"
+    CONNECTION_TEST = "connection_test"
+
+
+class Trigger(StrEnum):
+    """What made a job run."""
+
+    MANUAL = "manual"
+    SCHEDULE = "schedule"
+    SENSOR = "sensor"
+    WEBHOOK = "webhook"
+    RETRY = "retry"
+    BACKFILL = "backfill"
+    AFTER_JOB = "after_job"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewJobRun:
+    """A request for one job of one connector."""
+
+    connector: str
+    title: str
+    streams: tuple[str, ...]
+    trigger: Trigger
+    triggered_by: str
+    type: JobType = JobType.SYNC
+    retry_of: int | None = None
+    priority: str = "normal"
+    # As the file says it: secrets are references.
+    config: Mapping[str, Any] | None = None
+    uid: str = field(default_factory=lambda: str(uuid4()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What a commit did to the rows of one stream at the destination."""
+
+    inserted: int
+    updated: int
+    unchanged: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure:
+    """One reconciled figure: the same fact computed on both sides; `column` is "" for the whole stream."""
+
+    column: str
+    figure: str
+    source: str | None
+    destination: str | None
+
+    @property
+    def agrees(self) -> bool:
+        """Tell whether both sides say the same."""
+        return self.source == self.destination

@@ -1,0 +1,360 @@
+"""The job-run store: what every process writes about job runs, and the only place where their state changes."""
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert
+
+from aiia_pipelines.jobs import migrations
+from aiia_pipelines.jobs.failures import Failure
+from aiia_pipelines.jobs.log import Level, LogLine, closing
+from aiia_pipelines.jobs.run import NewJobRun
+from aiia_pipelines.jobs.state import FINAL, STEPS, JobState, TaskState, advance, job_state_of
+from aiia_pipelines.jobs.tables import (
+    ATTEMPTS,
+    JOB_RUNS,
+    LOG_LINES,
+    NUMBER,
+    STEPS as STEP_ROWS,
+    TASKS,
+)
+
+_NOW = sa.func.clock_timestamp()
+_OPEN_TASKS = (TaskState.SCHEDULED, TaskState.RUNNING, TaskState.RESCHEDULED)
+_TASK_OF_JOB = {
+    JobState.CANCELLED: TaskState.CANCELLED,
+    JobState.REPLACED: TaskState.CANCELLED,
+    JobState.ERROR: TaskState.ERROR,
+}
+
+
+class JobStore:
+    """Job runs in the schema `aiia` of one PostgreSQL database."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """Use an engine whose database already has the tables."""
+        self.engine = engine
+
+    @classmethod
+    def open(cls, url: str) -> "JobStore":
+        """Connect and create the tables where there are none.
+
+        Raises:
+            StoreOutdated: The tables are of another version.
+            sqlalchemy.exc.OperationalError: The database cannot be reached.
+        """
+        engine = sa.create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, connect_args={"connect_timeout": 10}
+        )
+        migrations.ensure(engine)
+        return cls(engine)
+
+    def close(self) -> None:
+        """Close the pooled connections."""
+        self.engine.dispose()
+
+    # -- a job run begins -------------------------------------------------------------------
+
+    def reserve(self) -> int:
+        """Take the next number."""
+        with self.engine.begin() as db:
+            return int(db.execute(sa.select(NUMBER.next_value())).scalar_one())
+
+    def create(
+        self, new: NewJobRun, *, number: int | None = None, run_id: str | None = None
+    ) -> int:
+        """Record a Pending job run with its first attempt; recording the same number twice changes nothing."""
+        number = number or self.reserve()
+        facts = asdict(new) | {"streams": list(new.streams), "number": number}
+        with self.engine.begin() as db:
+            made = db.execute(
+                insert(JOB_RUNS)
+                .values(**facts, state=JobState.PENDING)
+                .on_conflict_do_nothing(index_elements=["number"])
+            )
+            if made.rowcount:
+                db.execute(sa.insert(ATTEMPTS).values(number=number, attempt=1, run_id=run_id))
+                _add_tasks(db, number, new.streams)
+        return number
+
+    def numbers_of(self, run_id: str) -> dict[str, int]:
+        """Find the job runs of a Dagster run: connector → number."""
+        query = (
+            sa.select(JOB_RUNS.c.connector, JOB_RUNS.c.number)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(ATTEMPTS.c.run_id == run_id)
+        )
+        with self.engine.connect() as db:
+            return {row.connector: row.number for row in db.execute(query)}
+
+    def states_of(self, run_id: str) -> list[JobState]:
+        """Read the states of the job runs of a Dagster run."""
+        query = (
+            sa.select(JOB_RUNS.c.state)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(ATTEMPTS.c.run_id == run_id)
+        )
+        with self.engine.connect() as db:
+            return [JobState(state) for state in db.execute(query).scalars()]
+
+    def open_runs(self) -> list[tuple[int, str]]:
+        """List the job runs that have not ended, each with its Dagster run."""
+        query = (
+            sa.select(JOB_RUNS.c.number, ATTEMPTS.c.run_id)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(
+                JOB_RUNS.c.state.not_in(FINAL),
+                ATTEMPTS.c.ended_at.is_(None),
+                ATTEMPTS.c.run_id.is_not(None),
+            )
+        )
+        with self.engine.connect() as db:
+            return [(row.number, row.run_id) for row in db.execute(query)]
+
+    def tasks_of(self, number: int) -> list[tuple[str, TaskState]]:
+        """Read the streams of a job run and the states of their tasks."""
+        query = sa.select(TASKS.c.stream, TASKS.c.state).where(TASKS.c.number == number)
+        with self.engine.connect() as db:
+            return [(row.stream, TaskState(row.state)) for row in db.execute(query)]
+
+    def attempt_of(self, number: int) -> sa.Row[Any] | None:
+        """Read the last attempt of a job run."""
+        query = (
+            sa.select(ATTEMPTS)
+            .where(ATTEMPTS.c.number == number)
+            .order_by(ATTEMPTS.c.attempt.desc())
+            .limit(1)
+        )
+        with self.engine.connect() as db:
+            return db.execute(query).one_or_none()
+
+    def row(self, number: int) -> sa.Row[Any] | None:
+        """Read the row of one job run."""
+        with self.engine.connect() as db:
+            return db.execute(sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number)).one_or_none()
+
+    def take(self, number: int, new: NewJobRun) -> bool:
+        """Say that this process now works on the job run, and how; False when it has already ended."""
+        with self.engine.begin() as db:
+            row = _lock(db, number)
+            if row is None or JobState(row.state) in FINAL:
+                return False
+            db.execute(
+                sa.update(JOB_RUNS)
+                .where(JOB_RUNS.c.number == number)
+                .values(title=new.title, streams=list(new.streams), config=new.config)
+            )
+            db.execute(
+                sa.update(ATTEMPTS)
+                .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+                .values(
+                    host=socket.gethostname(), pid=os.getpid(), heartbeat_at=_NOW, started_at=_NOW
+                )
+            )
+            _add_tasks(db, number, new.streams)
+            return True
+
+    # -- its state --------------------------------------------------------------------------
+
+    def move(self, number: int, wanted: JobState) -> JobState | None:
+        """Bring a job run to a state that is not final; a late event changes nothing and gives None."""
+        with self.engine.begin() as db:
+            return _move(db, number, wanted)
+
+    def finish(
+        self,
+        number: int,
+        wanted: JobState | None = None,
+        *,
+        failure: Failure | None = None,
+    ) -> LogLine | None:
+        """End a job run, once: by its tasks, or as `wanted` when it ended without a word.
+
+        A cancellation that was accepted always ends as Cancelled. Tasks still open end with the run.
+
+        Returns:
+            The closing log line, which is already in the store; None when the run had ended before.
+        """
+        with self.engine.begin() as db:
+            row = _lock(db, number)
+            if row is None or JobState(row.state) in FINAL:
+                return None
+            state = _outcome(db, row, wanted)
+            _close_tasks(db, number, state, failure)
+            records = db.execute(
+                sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
+                    TASKS.c.number == number, TASKS.c.state == TaskState.SUCCEEDED
+                )
+            ).scalar_one()
+            _move(db, number, state)
+            level, sentence = closing(state, int(records))
+            line = LogLine.of(level, sentence)
+            _write_lines(db, number, [*_failure_lines(db, number, failure), line])
+            db.execute(
+                sa.update(JOB_RUNS)
+                .where(JOB_RUNS.c.number == number)
+                .values(
+                    **_ending(db, number, failure, sentence),
+                    records=records,
+                    activity="",
+                    ended_at=_NOW,
+                )
+            )
+            db.execute(
+                sa.update(ATTEMPTS)
+                .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+                .values(ended_at=_NOW, outcome=state)
+            )
+            return line
+
+    def request_cancel(self, number: int, *, by: str, reason: str = "") -> bool:
+        """Ask a job run to stop; False when it has already ended."""
+        with self.engine.begin() as db:
+            row = _lock(db, number)
+            if row is None or JobState(row.state) in FINAL:
+                return False
+            db.execute(
+                sa.update(JOB_RUNS)
+                .where(JOB_RUNS.c.number == number, JOB_RUNS.c.cancel_by.is_(None))
+                .values(cancel_by=by, cancel_reason=reason)
+            )
+            return True
+
+    # -- its log ----------------------------------------------------------------------------
+
+    def write_log(self, number: int, lines: Sequence[LogLine]) -> None:
+        """Append lines to the log of a job run."""
+        with self.engine.begin() as db:
+            _write_lines(db, number, lines)
+
+
+def _add_tasks(db: sa.Connection, number: int, streams: Iterable[str]) -> None:
+    for stream in streams:
+        made = db.execute(
+            insert(TASKS)
+            .values(number=number, stream=stream, state=TaskState.SCHEDULED)
+            .on_conflict_do_nothing()
+        )
+        if made.rowcount:
+            db.execute(
+                sa.insert(STEP_ROWS),
+                [
+                    {
+                        "number": number,
+                        "stream": stream,
+                        "step": step,
+                        "position": place,
+                        "state": "Pending",
+                    }
+                    for place, step in enumerate(STEPS)
+                ],
+            )
+
+
+def _lock(db: sa.Connection, number: int) -> sa.Row[Any] | None:
+    query = sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number).with_for_update()
+    return db.execute(query).one_or_none()
+
+
+def _move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
+    row = _lock(db, number)
+    state = advance(JobState(row.state), wanted) if row else None
+    if state is None:
+        return None
+    values: dict[str, Any] = {"state": state}
+    if state is JobState.RUNNING and row is not None and row.started_at is None:
+        values["started_at"] = _NOW
+    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(values))
+    return state
+
+
+def _outcome(db: sa.Connection, row: sa.Row[Any], wanted: JobState | None) -> JobState:
+    if row.cancel_by is not None:
+        return JobState.CANCELLED
+    states = [
+        TaskState(state)
+        for state in db.execute(
+            sa.select(TASKS.c.state).where(TASKS.c.number == row.number)
+        ).scalars()
+    ]
+    worst = wanted or JobState.FAILED
+    ended = [_TASK_OF_JOB.get(worst, TaskState.FAILED) if s in _OPEN_TASKS else s for s in states]
+    return job_state_of(ended) if ended and worst is not JobState.CANCELLED else worst
+
+
+def _close_tasks(db: sa.Connection, number: int, state: JobState, failure: Failure | None) -> None:
+    # An open task of a run that ended Partially Succeeded did not get its data.
+    ended = _TASK_OF_JOB.get(state, TaskState.FAILED)
+    db.execute(
+        sa.update(STEP_ROWS)
+        .where(STEP_ROWS.c.number == number, STEP_ROWS.c.state == "Running")
+        .values(state="Failed", completed_at=_NOW)
+    )
+    db.execute(
+        sa.update(STEP_ROWS)
+        .where(STEP_ROWS.c.number == number, STEP_ROWS.c.state == "Pending")
+        .values(state="Skipped", skipped_at=_NOW)
+    )
+    db.execute(
+        sa.update(TASKS)
+        .where(TASKS.c.number == number, TASKS.c.state.in_(_OPEN_TASKS))
+        .values(
+            state=ended,
+            ended_at=_NOW,
+            failure_code=failure.code if failure else None,
+            message=failure.headline if failure else "",
+        )
+    )
+
+
+def _failure_lines(db: sa.Connection, number: int, failure: Failure | None) -> list[LogLine]:
+    """Name the cause in the log unless the run did so itself before it ended."""
+    if failure is None:
+        return []
+    last = db.execute(
+        sa.select(LOG_LINES.c.message)
+        .where(LOG_LINES.c.number == number, LOG_LINES.c.level >= Level.ERROR)
+        .limit(1)
+    ).first()
+    return [] if last else [LogLine.of(Level.ERROR, failure.headline)]
+
+
+def _ending(
+    db: sa.Connection, number: int, failure: Failure | None, sentence: str
+) -> dict[str, str | None]:
+    if failure is not None:
+        return {
+            "message": failure.headline,
+            "failure_code": failure.code,
+            "failure_place": failure.place,
+        }
+    first = db.execute(
+        sa.select(TASKS.c.failure_code, TASKS.c.message)
+        .where(TASKS.c.number == number, TASKS.c.failure_code.is_not(None))
+        .order_by(TASKS.c.ended_at)
+        .limit(1)
+    ).first()
+    if first:
+        return {"message": first.message, "failure_code": first.failure_code}
+    return {"message": sentence}
+
+
+def _write_lines(db: sa.Connection, number: int, lines: Sequence[LogLine]) -> None:
+    if lines:
+        db.execute(
+            sa.insert(LOG_LINES),
+            [
+                {
+                    "number": number,
+                    "at": line.at,
+                    "level": int(line.level),
+                    "message": line.message,
+                    "detail": list(line.detail),
+                }
+                for line in lines
+            ],
+        )

@@ -1,0 +1,131 @@
+"""The tables of the job-run store: schema `aiia` in the database that also holds Dagster's storage."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql as pg
+
+SCHEMA = "aiia"
+METADATA = sa.MetaData(schema=SCHEMA)
+
+NUMBER = sa.Sequence("job_number", schema=SCHEMA, metadata=METADATA)
+
+_at = sa.DateTime(timezone=True)
+
+JOB_RUNS = sa.Table(
+    "job_runs",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    # The number is unique in this installation, the uid everywhere: the destination's ledger keeps it.
+    sa.Column("uid", pg.UUID(as_uuid=False), nullable=False, unique=True),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("connector", sa.Text, nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("streams", pg.ARRAY(sa.Text), nullable=False),
+    sa.Column("trigger", sa.Text, nullable=False),
+    sa.Column("triggered_by", sa.Text, nullable=False),
+    sa.Column("retry_of", sa.BigInteger),
+    sa.Column("priority", sa.Text, nullable=False),
+    sa.Column("config", pg.JSONB),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("activity", sa.Text, nullable=False, server_default=""),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("failure_code", sa.Text),
+    sa.Column("failure_place", sa.Text, nullable=False, server_default=""),
+    sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("records_total", sa.BigInteger),
+    sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("cancel_by", sa.Text),
+    sa.Column("cancel_reason", sa.Text),
+    sa.Column("created_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
+    sa.Column("started_at", _at),
+    sa.Column("ended_at", _at),
+    sa.Index("job_runs_by_connector", "connector", sa.text("number desc")),
+    sa.Index("job_runs_by_state", "state", sa.text("number desc")),
+)
+
+ATTEMPTS = sa.Table(
+    "attempts",
+    METADATA,
+    sa.Column("number", sa.BigInteger, sa.ForeignKey(JOB_RUNS.c.number), primary_key=True),
+    sa.Column("attempt", sa.Integer, primary_key=True),
+    sa.Column("run_id", sa.Text),
+    sa.Column("host", sa.Text),
+    sa.Column("pid", sa.BigInteger),
+    sa.Column("heartbeat_at", _at),
+    sa.Column("started_at", _at),
+    sa.Column("ended_at", _at),
+    sa.Column("outcome", sa.Text),
+    sa.Index("attempts_by_run", "run_id"),
+)
+
+TASKS = sa.Table(
+    "tasks",
+    METADATA,
+    sa.Column("number", sa.BigInteger, sa.ForeignKey(JOB_RUNS.c.number), primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("step", sa.Text, nullable=False, server_default=""),
+    sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("inserted", sa.BigInteger),
+    sa.Column("updated", sa.BigInteger),
+    sa.Column("unchanged", sa.BigInteger),
+    sa.Column("deleted", sa.BigInteger),
+    sa.Column("failure_code", sa.Text),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    sa.Column("started_at", _at),
+    sa.Column("ended_at", _at),
+)
+
+STEPS = sa.Table(
+    "steps",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("step", sa.Text, primary_key=True),
+    sa.Column("position", sa.SmallInteger, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
+    # Steps of one stream overlap in time: `busy_seconds` is the work, started to completed the span.
+    sa.Column("busy_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("started_at", _at),
+    sa.Column("skipped_at", _at),
+    sa.Column("completed_at", _at),
+    sa.Column("note", sa.Text, nullable=False, server_default=""),
+    sa.ForeignKeyConstraint(["number", "stream"], [TASKS.c.number, TASKS.c.stream]),
+)
+
+LOG_LINES = sa.Table(
+    "log_lines",
+    METADATA,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("number", sa.BigInteger, sa.ForeignKey(JOB_RUNS.c.number), nullable=False),
+    sa.Column("at", _at, nullable=False),
+    sa.Column("level", sa.SmallInteger, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("detail", pg.ARRAY(sa.Text), nullable=False),
+    sa.Index("log_lines_by_run", "number", "id"),
+)
+
+RECONCILIATIONS = sa.Table(
+    "reconciliations",
+    METADATA,
+    sa.Column("number", sa.BigInteger, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("column", sa.Text, primary_key=True),
+    sa.Column("figure", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text),
+    sa.Column("destination", sa.Text),
+    sa.Column("agrees", sa.Boolean, nullable=False),
+    sa.ForeignKeyConstraint(["number", "stream"], [TASKS.c.number, TASKS.c.stream]),
+)
+
+CONTRACTS = sa.Table(
+    "contracts",
+    METADATA,
+    sa.Column("connector", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("columns", pg.JSONB, nullable=False),
+    sa.Column("learned_by", sa.BigInteger),
+    sa.Column("learned_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
+)

@@ -1,0 +1,1 @@
+"""What runs on this machine for `aiia up`: a PostgreSQL from a wheel, and watched processes."""

@@ -1,0 +1,35 @@
+"""Which TCP ports of this machine are free, and whether PostgreSQL answers on one."""
+
+import socket
+import struct
+
+_SSL_REQUEST = struct.pack("!ii", 8, 80877103)
+
+
+def port_taken(host: str, port: int) -> bool:
+    """Tells whether a server could not listen there."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """Asks the system for a port nobody uses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def postgres_answers(host: str, port: int, timeout: float = 2.0) -> bool:
+    """Asks whether TLS is spoken, which every live PostgreSQL answers before any login."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout) as talk:
+            talk.sendall(_SSL_REQUEST)
+            return talk.recv(1) in {b"N", b"S"}
+    except OSError:
+        return False

@@ -1,0 +1,1 @@
+"""Dagster's runs seen as job runs."""

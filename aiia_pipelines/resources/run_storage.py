@@ -1,0 +1,141 @@
+"""dagster-postgres storage in which creating a run creates its job runs, and a run's events move them.
+
+Every door to Dagster (its UI, schedules, sensors, backfills, the command line, other processes of the
+deployment) creates runs through `add_run` and reports their end through `handle_run_event`; hooking both
+in the storage needs no cooperation of the door, also for runs that are ended from outside.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from dagster import DagsterEvent, DagsterEventType, DagsterRun
+from dagster._core.storage.config import PostgresStorageConfig
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.run_storage import PostgresRunStorage
+from dagster_postgres.utils import pg_url_from_config
+
+from aiia_pipelines.jobs.log import LogLine, render
+from aiia_pipelines.jobs.run import NewJobRun
+from aiia_pipelines.jobs.state import JobState
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.resources import tags
+from aiia_pipelines.resources.endings import failure_of
+from aiia_pipelines.resources.job_board import badge_tags
+from aiia_pipelines.resources.requests import requests_of
+
+_MOVES = {
+    DagsterEventType.PIPELINE_ENQUEUED: JobState.PENDING,
+    DagsterEventType.PIPELINE_STARTING: JobState.PREPARING,
+    DagsterEventType.PIPELINE_START: JobState.RUNNING,
+}
+_ENDS = {
+    DagsterEventType.PIPELINE_SUCCESS,
+    DagsterEventType.PIPELINE_FAILURE,
+    DagsterEventType.PIPELINE_CANCELED,
+}
+
+
+class JobRunStorage(DagsterPostgresStorage):
+    """The storage that dagster.yaml names."""
+
+    def __init__(self, postgres_url: str, **kwargs: Any) -> None:  # noqa: ANN401 - Dagster's own arguments
+        """Open Dagster's storage and replace its run storage by the hooked one."""
+        super().__init__(postgres_url, **kwargs)
+        self._run_storage = HookedRunStorage(postgres_url, self.should_autocreate_tables)
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
+    ) -> "JobRunStorage":
+        """Build from dagster.yaml; Dagster's own method would build its own class."""
+        return cls(
+            pg_url_from_config(config_value),
+            should_autocreate_tables=config_value.get("should_autocreate_tables", True),
+            inst_data=inst_data,
+        )
+
+
+class HookedRunStorage(PostgresRunStorage):
+    """Dagster's run storage that keeps the job runs in step."""
+
+    def __init__(self, postgres_url: str, should_autocreate_tables: bool = True) -> None:  # noqa: FBT001, FBT002 - Dagster's signature
+        """Open both stores in the same database."""
+        super().__init__(postgres_url, should_autocreate_tables)
+        self._jobs = JobStore.open(postgres_url)
+
+    def dispose(self) -> None:
+        """Close the connections of both stores."""
+        self._jobs.close()
+        super().dispose()
+
+    def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
+        """Create a run together with its job runs, whose numbers it bears as a tag."""
+        own_tags = tags.without_copies(
+            dagster_run.tags, re_execution=dagster_run.parent_run_id is not None
+        )
+        new = requests_of(dagster_run, self._parents(dagster_run))
+        numbers = {self._jobs.reserve(): request for request in new}
+        if numbers:
+            own_tags |= {tags.JOB: ",".join(map(str, numbers)), **badge_tags([JobState.PENDING])}
+        stored = super().add_run(dagster_run.with_tags(own_tags))
+        self._record(numbers, stored.run_id)
+        return stored
+
+    def _parents(self, run: DagsterRun) -> Mapping[str, int]:
+        return self._jobs.numbers_of(run.parent_run_id) if run.parent_run_id else {}
+
+    def _record(self, numbers: Mapping[int, NewJobRun], run_id: str) -> None:
+        for number, request in numbers.items():
+            self._jobs.create(request, number=number, run_id=run_id)
+
+    def handle_run_event(
+        self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
+    ) -> None:
+        """Move the job runs first, so that whoever sees Dagster's status sees the badge as well."""
+        numbers = self._jobs.numbers_of(run_id)
+        if numbers:
+            changed = [self._apply(number, run_id, event) for number in numbers.values()]
+            if any(changed):
+                self.add_run_tags(run_id, badge_tags(self._jobs.states_of(run_id)))
+        with self._alone_with(run_id):
+            super().handle_run_event(run_id, event, update_timestamp)
+
+    def _apply(self, number: int, run_id: str, event: DagsterEvent) -> bool:
+        kind = event.event_type
+        if kind in _MOVES:
+            return self._jobs.move(number, _MOVES[kind]) is not None
+        if kind is DagsterEventType.PIPELINE_CANCELING:
+            self._jobs.request_cancel(number, by="Dagster")
+            return False
+        if kind not in _ENDS:
+            return False
+        if kind is DagsterEventType.PIPELINE_CANCELED:
+            line = self._jobs.finish(number, JobState.CANCELLED)
+        else:
+            failure = failure_of(event)
+            line = self._jobs.finish(number, JobState.FAILED, failure=failure)
+        if line is not None:
+            self._tell_dagster(run_id, line)
+        return line is not None
+
+    def _tell_dagster(self, run_id: str, line: LogLine) -> None:
+        """Write the closing line of a run that could not do so itself to Dagster's event log."""
+        run = self._get_run_by_id(run_id)
+        if run is not None and self.has_instance:
+            self._instance.report_engine_event(render(line), run)
+
+    def add_run_tags(self, run_id: str, new_tags: Mapping[str, str]) -> None:
+        """Add tags without losing those that another process adds at the same time."""
+        with self._alone_with(run_id):
+            super().add_run_tags(run_id, new_tags)
+
+    @contextmanager
+    def _alone_with(self, run_id: str) -> Iterator[None]:
+        # Dagster reads a run, changes it and writes it back: of two writers at once the later one wins.
+        with self._jobs.engine.begin() as lock:
+            lock.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(run_id))))
+            yield

@@ -1,0 +1,62 @@
+"""The backstop of the job history: ends what ended without a word, and lets both stores agree."""
+
+import dagster as dg
+
+from aiia_pipelines.jobs.failures import classify
+from aiia_pipelines.jobs.lost import end_lost, find_lost
+from aiia_pipelines.jobs.state import JobState
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.resources.endings import RunEnded, lost
+from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
+
+INTERVAL = 10  # seconds
+
+
+@dg.sensor(
+    name="job_history",
+    minimum_interval_seconds=INTERVAL,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends job runs whose worker is gone, and job runs that Dagster ended unseen.",
+)
+def job_history(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Sweep once; doing it twice changes nothing."""
+    store = JobStore.open(str(settings().database_url))
+    try:
+        ended = sweep(context.instance, store)
+    finally:
+        store.close()
+    return dg.SkipReason(f"{len(ended)} job runs ended: {ended}" if ended else "Nothing was lost.")
+
+
+def sweep(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
+    """End what nobody else ended and give the numbers."""
+    ended = []
+    for gone in find_lost(store):
+        if end_lost(store, gone):
+            ended.append(gone.number)
+        if gone.run_id is not None:
+            run = instance.get_run_by_id(gone.run_id)
+            if run is not None and not run.is_finished:
+                instance.report_run_failed(run, gone.reason)
+            JobBoard.publish(instance, store, gone.run_id)
+    return [*ended, *_unseen(instance, store)]
+
+
+def _unseen(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
+    """End job runs whose Dagster run has ended or vanished."""
+    ended = []
+    for number, run_id in store.open_runs():
+        run = instance.get_run_by_id(run_id)
+        if run is not None and not run.is_finished:
+            continue
+        wanted = STATE_OF_STATUS[run.status] if run is not None else JobState.FAILED
+        failure = None
+        if wanted is not JobState.CANCELLED:
+            words = RunEnded("The Dagster run was deleted.", "worker:lost") if run is None else lost("process died")
+            failure = classify(words)
+            wanted = JobState.FAILED
+        if store.finish(number, wanted, failure=failure) is not None:
+            ended.append(number)
+            if run is not None:
+                JobBoard.publish(instance, store, run_id)
+    return ended

@@ -1,0 +1,1 @@
+"""What one refresh does: convert, check, stage, match, reconcile, commit."""

@@ -1,0 +1,133 @@
+"""One refresh of one connector: connect once, then bring each stream over, all of it or nothing."""
+
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from aiia_pipelines.config.connector import Connector, Stream
+from aiia_pipelines.connectors.base import Source
+from aiia_pipelines.jobs.contracts import LearnedColumn
+from aiia_pipelines.jobs.failures import Failure, classify
+from aiia_pipelines.jobs.log import Level, connecting
+from aiia_pipelines.jobs.recorder import Recorder
+from aiia_pipelines.jobs.state import TaskState
+from aiia_pipelines.sync.contract import as_learned
+from aiia_pipelines.sync.destinations.base import Destination
+from aiia_pipelines.sync.faults import DestinationFault, Stopped
+from aiia_pipelines.sync.outcome import Broken, Synced
+from aiia_pipelines.sync.task import StreamSync
+
+Learned = Callable[[str], Sequence[LearnedColumn] | None]
+Learn = Callable[[str, Sequence[LearnedColumn]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Engine:
+    """What one sync works with; `uid` is the job run's and makes its commits recognisable."""
+
+    connector: Connector
+    source: Callable[[], Source]
+    destination: Destination
+    recorder: Recorder
+    uid: str
+    learned: Learned
+    learn: Learn
+
+    def run(self, streams: Sequence[Stream]) -> Iterator[Synced | Broken]:
+        """Sync the streams one after the other, giving each one's outcome as it is known."""
+        source: Source | None = None
+        for stream in streams:
+            self.recorder.start_task(stream.name)
+        try:
+            source = self._connect(streams)
+        except BaseException as fault:  # noqa: BLE001 - one of three places that catch all; told below
+            failure = self._told(fault)
+            for stream in streams:
+                self._end(stream.name, failure)
+                yield Broken(stream.name, failure)
+            self._reraise(fault)
+            return
+        finally:
+            if source is None:
+                self.destination.close()
+        try:
+            for stream in streams:
+                yield self._stream(source, stream)
+        finally:
+            source.close()
+            self.destination.close()
+
+    def _connect(self, streams: Sequence[Stream]) -> Source:
+        with self._in_all(streams, "prepare"):
+            source = self.source()
+            try:
+                self.destination.connect()
+            except DestinationFault:
+                source.close()
+                raise
+        self.recorder.on_cancel = source.cancel
+        self.recorder.log(Level.INFO, connecting(source.describe()))
+        try:
+            with self._in_all(streams, "connect"):
+                source.connect()
+        except BaseException:
+            source.close()
+            raise
+        return source
+
+    @contextmanager
+    def _in_all(self, streams: Sequence[Stream], step: str) -> Iterator[None]:
+        """Record a step that all streams of a connector share."""
+        contexts = [self.recorder.step(stream.name, step) for stream in streams]
+        for context in contexts:
+            context.__enter__()
+        try:
+            yield
+        finally:
+            for context in contexts:
+                context.__exit__(None, None, None)
+
+    def _stream(self, source: Source, stream: Stream) -> Synced | Broken:
+        task = StreamSync(self.connector, stream, source, self.destination, self.recorder)
+        try:
+            rows, changes = task.run(self.uid, self.learned(stream.name))
+        except BaseException as fault:  # noqa: BLE001 - one of three places that catch all
+            failure = self._told(fault)
+            self._end(stream.name, failure)
+            self._reraise(fault)
+            return Broken(stream.name, failure, getattr(fault, "rules", ()))
+        if self.learned(stream.name) is None:
+            self.learn(stream.name, as_learned(task.found))
+        self.recorder.end_task(stream.name, TaskState.SUCCEEDED, changes=changes)
+        return Synced(stream.name, rows, changes, task.stored_columns())
+
+    def _told(self, fault: BaseException) -> Failure:
+        """Classify a fault and write cause, report and traceback to the log."""
+        if self.recorder.cancelled:
+            fault = Stopped("Somebody asked this job run to stop.")
+        elif not isinstance(fault, Exception):
+            fault = Stopped("The run was interrupted.")
+        side = "destination" if isinstance(fault, DestinationFault) else "source"
+        failure = classify(fault, side=side)
+        level = Level.WARNING if isinstance(fault, Stopped) else Level.ERROR
+        detail = [*getattr(fault, "report", ()), *_trace(fault)]
+        self.recorder.log(level, failure.headline, detail=detail)
+        return failure
+
+    def _end(self, stream: str, failure: Failure) -> None:
+        state = {"Error": TaskState.ERROR, "Cancelled": TaskState.CANCELLED}
+        self.recorder.end_task(
+            stream, state.get(failure.badge.value, TaskState.FAILED), failure=failure
+        )
+
+    @staticmethod
+    def _reraise(fault: BaseException) -> None:
+        if isinstance(fault, Stopped) or not isinstance(fault, Exception):
+            raise fault
+
+
+def _trace(fault: BaseException) -> list[str]:
+    # A refusal by the source or a broken rule is explained by its sentence; the rest needs the traceback.
+    lines = "".join(traceback.format_exception(fault)).rstrip().splitlines()
+    return [line for line in lines if line.strip()]
