@@ -18,8 +18,8 @@ WORKERS ?= 2
 COVERED := 95
 COVERED_CORE := 100
 CORE := aiia_pipelines/config/*,aiia_pipelines/jobs/badge.py,aiia_pipelines/jobs/state.py,aiia_pipelines/jobs/log.py,aiia_pipelines/jobs/redaction.py,aiia_pipelines/jobs/catalogue.py,aiia_pipelines/jobs/classify.py
-# Processes that the tests start are measured as well: coverage's own start-up file asks for this variable.
-MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
+# Processes that the tests start, wherever, are measured as well: coverage's start-up file asks for the first.
+MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage
 
 .PHONY: help demo up test check lint types imports docs docs-current fast-tests fmt clean
 

@@ -53,11 +53,15 @@ mutation Terminate($run: String!) {
 """
 
 
-class ControlFault(Exception):
-    """A request could not be carried out; the text says what to do."""
+class NotLaunched(Exception):
+    """A sync could not be started; the text says what to do."""
 
 
-class NotFound(LookupError):
+class Refused(Exception):
+    """The job run is in no state for what was asked."""
+
+
+class UnknownJobRun(LookupError):
     """There is no such job run."""
 
 
@@ -85,7 +89,7 @@ def sync(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
     """Start a sync.
 
     Raises:
-        ControlFault: It could not be started.
+        NotLaunched: It could not be started.
     """
     url = web_url(settings)
     if url is not None:
@@ -94,18 +98,21 @@ def sync(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
     return _launch_here(settings, store, request)
 
 
-def retry(settings: Settings, store: JobStore, number: int, *, all_tasks: bool, by: str) -> Launched:
+def retry(
+    settings: Settings, store: JobStore, number: int, *, all_tasks: bool, by: str
+) -> Launched:
     """Run what failed of an ended job run again, as a new job run that points to it.
 
     Raises:
-        NotFound: There is no such job run.
-        ControlFault: It has not ended, or is no sync.
+        UnknownJobRun: There is no such job run.
+        Refused: It has not ended, or is no sync.
+        NotLaunched: It could not be started.
     """
     row = _row(store, number)
     if JobState(row.state) not in FINAL:
-        raise ControlFault(f"Job run #{number} is {row.state}; only one that has ended can be retried.")
+        raise Refused(f"Job run #{number} is {row.state}; only one that has ended can be retried.")
     if row.type != JobType.SYNC:
-        raise ControlFault(f"Job run #{number} is no sync; run `aiia test {row.connector}` again.")
+        raise Refused(f"Job run #{number} is no sync; run `aiia test {row.connector}` again.")
     failed = [stream for stream, state in store.tasks_of(number) if state in _FAILED_TASKS]
     streams = () if all_tasks or not failed else tuple(failed)
     request = SyncRequest(connector=row.connector, streams=streams, by=by, retry_of=number)
@@ -116,14 +123,19 @@ def cancel(settings: Settings, store: JobStore, number: int, *, reason: str, by:
     """Ask a job run to stop; False when it has already ended.
 
     Raises:
-        NotFound: There is no such job run.
+        UnknownJobRun: There is no such job run.
     """
     row = _row(store, number)
     if not store.request_cancel(number, by=by, reason=reason):
         return False
     attempt = store.attempt_of(number)
     url = web_url(settings)
-    if url is not None and attempt is not None and attempt.run_id and _terminated(url, attempt.run_id):
+    if (
+        url is not None
+        and attempt is not None
+        and attempt.run_id
+        and _terminated(url, attempt.run_id)
+    ):
         return True
     here = attempt is not None and attempt.pid is not None and attempt.host == socket.gethostname()
     if here and attempt is not None:
@@ -150,7 +162,9 @@ def web_url(settings: Settings) -> str | None:
 def _row(store: JobStore, number: int) -> Any:  # noqa: ANN401 - a row of the store
     row = store.row(number)
     if row is None:
-        raise NotFound(f"There is no job run #{number}; `aiia jobs list` shows those there are.")
+        raise UnknownJobRun(
+            f"There is no job run #{number}; `aiia jobs list` shows those there are."
+        )
     return row
 
 
@@ -172,7 +186,7 @@ def _launch_by_web(url: str, request: SyncRequest) -> str:
     if answer["__typename"] == "LaunchRunSuccess":
         return str(answer["run"]["runId"])
     told = answer.get("message") or "; ".join(e["message"] for e in answer.get("errors", []))
-    raise ControlFault(
+    raise NotLaunched(
         f"The services at {url} did not start the sync: {told.strip().splitlines()[0]}"
         f" Check `aiia connectors validate`; after adding a connector file reload the code location."
     )
@@ -181,7 +195,7 @@ def _launch_by_web(url: str, request: SyncRequest) -> str:
 def _terminated(url: str, run_id: str) -> bool:
     try:
         answer = _ask(url, _TERMINATE, {"run": run_id})["terminateRun"]
-    except ControlFault:
+    except NotLaunched:
         return False
     return str(answer["__typename"]) == "TerminateRunSuccess"
 
@@ -195,9 +209,9 @@ def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT) as answer:  # noqa: S310
             told = json.load(answer)
     except (OSError, ValueError) as fault:
-        raise ControlFault(f"The services at {url} do not answer: {fault}") from fault
+        raise NotLaunched(f"The services at {url} do not answer: {fault}") from fault
     if told.get("errors"):
-        raise ControlFault(f"The services at {url} refused: {told['errors'][0]['message']}")
+        raise NotLaunched(f"The services at {url} refused: {told['errors'][0]['message']}")
     data: dict[str, Any] = told["data"]
     return data
 
@@ -249,23 +263,11 @@ def _await_number(
         if number is not None:
             return number
         if process is not None and process.poll() is not None:
-            raise ControlFault(f"The run of {connector} could not start: {_last_words(log)}")
+            raise NotLaunched(f"The run of {connector} could not start: {_last_words(log)}")
         time.sleep(0.1)
-    raise ControlFault(f"The run of {connector} did not appear within {_APPEARS_WITHIN} seconds.")
+    raise NotLaunched(f"The run of {connector} did not appear within {_APPEARS_WITHIN} seconds.")
 
 
 def _last_words(log: Path | None) -> str:
     lines = log.read_text(errors="replace").strip().splitlines() if log else []
     return f"{lines[-1]} (see {log})" if lines else f"it said nothing (see {log})"
-
-
-def check_secrets(connector_source: Mapping[str, Any], settings: Settings) -> None:
-    """Resolve the references of a connector that is about to run here.
-
-    Raises:
-        ConfigInvalid: A reference leads to nothing.
-    """
-    from aiia_pipelines.config.secrets import resolve_tree  # noqa: PLC0415 - only where a run starts
-
-    resolve_tree(dict(connector_source), os.environ, settings.home)
-

@@ -32,11 +32,14 @@ def spec_of(connector: Connector, stream: Stream) -> list[dg.AssetCheckSpec]:
         RECONCILED: "Source and destination agree in every figure.",
     }
     if stream.key or stream.checks.unique:
-        described[UNIQUE] = f"No two rows share their {', '.join(stream.key or stream.checks.unique)}."
+        described[UNIQUE] = (
+            f"No two rows share their {', '.join(stream.key or stream.checks.unique)}."
+        )
     if stream.checks.row_count.min is not None or stream.checks.row_count.max is not None:
         described[ROW_COUNT] = "The stream has as many rows as it must."
     return [
-        dg.AssetCheckSpec(name=name, asset=key, description=text) for name, text in described.items()
+        dg.AssetCheckSpec(name=name, asset=key, description=text)
+        for name, text in described.items()
     ]
 
 
@@ -53,7 +56,7 @@ def check_name(column: str, rule: str) -> str:
     return re.sub(r"[^A-Za-z0-9_]", "_", f"{column}__{rule.partition('(')[0]}")
 
 
-def materialized(connector: Connector, done: Synced, number: int) -> dg.MaterializeResult:
+def materialized(connector: Connector, done: Synced, number: int) -> dg.MaterializeResult[None]:
     """Report a committed stream with its figures in Dagster's own metadata keys."""
     stream = connector.stream(done.stream)
     schema = dg.TableSchema(

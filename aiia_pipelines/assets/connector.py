@@ -41,7 +41,7 @@ def build(connector: Connector) -> dg.AssetsDefinition:
     )
     def refresh(
         context: dg.AssetExecutionContext, job_board: JobBoard
-    ) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
         yield from _refresh(context, job_board, name)
 
     return refresh
@@ -97,7 +97,7 @@ def _freshness(connector: Connector) -> dg.FreshnessPolicy | None:
 
 def _refresh(
     context: dg.AssetExecutionContext, board: JobBoard, name: str
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     # Read again: a run after a correction must use the corrected file.
     found = settings()
     connector = read_connector(found.connectors, name)
@@ -113,19 +113,19 @@ def _refresh(
         config=connector.public(),
     )
     with board.open(context, new) as recorder:
-        yield from _sync(context, recorder, connector, streams, found)
+        yield from _sync(recorder, connector, streams, found)
 
 
 def _sync(
-    context: dg.AssetExecutionContext,
     recorder: Recorder,
     connector: Connector,
     streams: Sequence[Stream],
     found: Settings,
-) -> Iterator[dg.MaterializeResult | dg.AssetCheckResult]:
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     # pandas, pandera, Arrow and the drivers are needed by runs only; loading definitions stays light.
     from aiia_pipelines.sync.destinations.postgres import open_postgres  # noqa: PLC0415
-    from aiia_pipelines.sync.engine import Engine, Synced  # noqa: PLC0415
+    from aiia_pipelines.sync.engine import Engine  # noqa: PLC0415
+    from aiia_pipelines.sync.outcome import Synced  # noqa: PLC0415
 
     store = recorder.store
     engine = Engine(

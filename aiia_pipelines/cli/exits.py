@@ -42,7 +42,7 @@ _OF_STATE = {
 _WORST_FIRST = (Exit.FAILED, Exit.ERROR, Exit.PARTIAL, Exit.CANCELLED, Exit.WAITING)
 
 
-class Stop(Exception):  # noqa: N818 - it is not always an error
+class Stop(Exception):
     """A command ends here, with a sentence and what to do."""
 
     def __init__(self, exit_code: Exit, message: str, *, code: str = "", remedy: str = "") -> None:

@@ -38,7 +38,7 @@ class Document:
         return self.lines.get(loc)
 
 
-class _Unreadable(Exception):  # noqa: N818 - never leaves this module
+class _Unreadable(Exception):
     """The text cannot be read any further."""
 
     def __init__(self, line: int, message: str) -> None:

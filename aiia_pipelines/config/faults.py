@@ -27,7 +27,7 @@ class Problem:
         return f"{place}:{self.line}: {self.message}" if self.line else f"{place}: {self.message}"
 
 
-class ConfigInvalid(Exception):  # noqa: N818 - named for what is told to people
+class ConfigInvalid(Exception):
     """The configuration cannot be used; the text says what, where and what to do."""
 
     def __init__(self, message: str, problems: tuple[Problem, ...] = ()) -> None:
@@ -43,7 +43,7 @@ class ConfigInvalid(Exception):  # noqa: N818 - named for what is told to people
         return cls(f"{problems[0]}{rest}", problems)
 
 
-class _Unknown(LookupError):  # noqa: N818 - see ConfigInvalid
+class _Unknown(LookupError):
     """A name that nothing bears."""
 
     thing = ""

@@ -1,5 +1,7 @@
 """What the column types of databases are called here, and how a value of each is read without loss."""
 
+from typing import Any
+
 import sqlalchemy as sa
 
 from aiia_pipelines.config.types import ColumnType
@@ -38,13 +40,13 @@ def describe_postgresql(connection: sa.Connection, relation: str, *, table: bool
     cursor = result.cursor
     if cursor is None:
         raise AssertionError("a SELECT has a cursor")
-    described = list(cursor.description)
+    described: list[Any] = list(cursor.description)
     origins = [
         (cursor.pgresult.ftable(place), cursor.pgresult.ftablecol(place))
         for place in range(len(described))
     ]
     result.close()
-    names = dict(
+    names: dict[int, str] = dict(
         connection.exec_driver_sql(
             "select oid::int8, format_type(oid, null) from pg_type where oid = any(%(oids)s)",
             {"oids": [column.type_code for column in described]},
@@ -106,7 +108,7 @@ def describe_query(connection: sa.Connection, relation: str) -> Described:
     result = connection.exec_driver_sql(f"SELECT * FROM {relation} WHERE 1 = 0")
     names = list(result.keys())
     result.close()
-    return [(SourceColumn(name, None, True, "unknown"), _AS_IT_IS) for name in names]
+    return [(SourceColumn(name, None, nullable=True, declared="unknown"), _AS_IT_IS) for name in names]
 
 
 def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -56,7 +56,7 @@ class Recorder:
         self.on_cancel: Callable[[], None] = _nothing
         self._pulse = threading.Thread(target=self._beat, name=f"job-{number}-pulse", daemon=True)
 
-    def __enter__(self) -> "Recorder":
+    def __enter__(self) -> Self:
         """Start the heartbeat."""
         self._pulse.start()
         return self
@@ -120,6 +120,9 @@ class Recorder:
                 message=failure.headline if failure else "",
                 **(asdict(changes) if changes else {}),
             ),
+            sa.update(JOB_RUNS)
+            .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
+            .values(failure_place=failure.place if failure else ""),
         )
 
     @contextmanager

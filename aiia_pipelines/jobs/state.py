@@ -103,7 +103,7 @@ _FAMILY: dict[JobState, Badge] = {
 }
 
 
-class IllegalTransition(Exception):  # noqa: N818 - named like the sentence it is caught in
+class IllegalTransition(Exception):
     """A job run was asked to make a move that its state does not allow."""
 
 

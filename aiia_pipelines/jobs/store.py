@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from aiia_pipelines.jobs import migrations
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine, closing
+from aiia_pipelines.jobs.reader import JobReader
 from aiia_pipelines.jobs.run import NewJobRun
 from aiia_pipelines.jobs.state import FINAL, STEPS, JobState, TaskState, advance, job_state_of
 from aiia_pipelines.jobs.tables import (
@@ -19,8 +20,10 @@ from aiia_pipelines.jobs.tables import (
     JOB_RUNS,
     LOG_LINES,
     NUMBER,
-    STEPS as STEP_ROWS,
     TASKS,
+)
+from aiia_pipelines.jobs.tables import (
+    STEPS as STEP_ROWS,
 )
 
 _NOW = sa.func.clock_timestamp()
@@ -32,12 +35,8 @@ _TASK_OF_JOB = {
 }
 
 
-class JobStore:
+class JobStore(JobReader):
     """Job runs in the schema `aiia` of one PostgreSQL database."""
-
-    def __init__(self, engine: sa.Engine) -> None:
-        """Use an engine whose database already has the tables."""
-        self.engine = engine
 
     @classmethod
     def open(cls, url: str) -> "JobStore":
@@ -81,62 +80,6 @@ class JobStore:
                 _add_tasks(db, number, new.streams)
         return number
 
-    def numbers_of(self, run_id: str) -> dict[str, int]:
-        """Find the job runs of a Dagster run: connector → number."""
-        query = (
-            sa.select(JOB_RUNS.c.connector, JOB_RUNS.c.number)
-            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
-            .where(ATTEMPTS.c.run_id == run_id)
-        )
-        with self.engine.connect() as db:
-            return {row.connector: row.number for row in db.execute(query)}
-
-    def states_of(self, run_id: str) -> list[JobState]:
-        """Read the states of the job runs of a Dagster run."""
-        query = (
-            sa.select(JOB_RUNS.c.state)
-            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
-            .where(ATTEMPTS.c.run_id == run_id)
-        )
-        with self.engine.connect() as db:
-            return [JobState(state) for state in db.execute(query).scalars()]
-
-    def open_runs(self) -> list[tuple[int, str]]:
-        """List the job runs that have not ended, each with its Dagster run."""
-        query = (
-            sa.select(JOB_RUNS.c.number, ATTEMPTS.c.run_id)
-            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
-            .where(
-                JOB_RUNS.c.state.not_in(FINAL),
-                ATTEMPTS.c.ended_at.is_(None),
-                ATTEMPTS.c.run_id.is_not(None),
-            )
-        )
-        with self.engine.connect() as db:
-            return [(row.number, row.run_id) for row in db.execute(query)]
-
-    def tasks_of(self, number: int) -> list[tuple[str, TaskState]]:
-        """Read the streams of a job run and the states of their tasks."""
-        query = sa.select(TASKS.c.stream, TASKS.c.state).where(TASKS.c.number == number)
-        with self.engine.connect() as db:
-            return [(row.stream, TaskState(row.state)) for row in db.execute(query)]
-
-    def attempt_of(self, number: int) -> sa.Row[Any] | None:
-        """Read the last attempt of a job run."""
-        query = (
-            sa.select(ATTEMPTS)
-            .where(ATTEMPTS.c.number == number)
-            .order_by(ATTEMPTS.c.attempt.desc())
-            .limit(1)
-        )
-        with self.engine.connect() as db:
-            return db.execute(query).one_or_none()
-
-    def row(self, number: int) -> sa.Row[Any] | None:
-        """Read the row of one job run."""
-        with self.engine.connect() as db:
-            return db.execute(sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number)).one_or_none()
-
     def take(self, number: int, new: NewJobRun) -> bool:
         """Say that this process now works on the job run, and how; False when it has already ended."""
         with self.engine.begin() as db:
@@ -146,7 +89,12 @@ class JobStore:
             db.execute(
                 sa.update(JOB_RUNS)
                 .where(JOB_RUNS.c.number == number)
-                .values(title=new.title, streams=list(new.streams), config=new.config)
+                .values(
+                    title=new.title,
+                    streams=list(new.streams),
+                    config=new.config,
+                    records_total=_records_before(new),
+                )
             )
             db.execute(
                 sa.update(ATTEMPTS)
@@ -253,6 +201,23 @@ def _add_tasks(db: sa.Connection, number: int, streams: Iterable[str]) -> None:
                     for place, step in enumerate(STEPS)
                 ],
             )
+
+
+def _records_before(new: NewJobRun) -> sa.ScalarSelect[Any]:
+    """Take the records of the last completed run of the same streams as what is to be expected."""
+    before = JOB_RUNS.alias("before")
+    return (
+        sa.select(before.c.records)
+        .where(
+            before.c.connector == new.connector,
+            before.c.type == new.type,
+            before.c.state == JobState.COMPLETED,
+            before.c.streams == list(new.streams),
+        )
+        .order_by(before.c.number.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 def _lock(db: sa.Connection, number: int) -> sa.Row[Any] | None:

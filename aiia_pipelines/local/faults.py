@@ -1,7 +1,7 @@
 """What can go wrong with the processes of this machine."""
 
 
-class EmbeddedMissing(Exception):  # noqa: N818 - the product's faults are named after what happened
+class EmbeddedMissing(Exception):
     """The wheel with the PostgreSQL server is not installed."""
 
     def __init__(self) -> None:
@@ -12,7 +12,7 @@ class EmbeddedMissing(Exception):  # noqa: N818 - the product's faults are named
         )
 
 
-class EmbeddedFault(Exception):  # noqa: N818
+class EmbeddedFault(Exception):
     """The embedded server cannot do what was asked; `log` holds the last lines it wrote."""
 
     def __init__(self, sentence: str, log: tuple[str, ...] = ()) -> None:
@@ -25,7 +25,7 @@ class PortRefused(EmbeddedFault):
     """The server could not listen on the port it was given."""
 
 
-class ServiceLost(Exception):  # noqa: N818
+class ServiceLost(Exception):
     """A service does not stay up; `log` holds the last lines it wrote."""
 
     def __init__(self, name: str, sentence: str, log: tuple[str, ...] = ()) -> None:

@@ -11,7 +11,7 @@ from aiia_pipelines.local.processes import started_at
 from aiia_pipelines.local.warden import sweep
 
 
-class AlreadyUp(Exception):  # noqa: N818 - named after what happened, as all our faults
+class AlreadyUp(Exception):
     """Another `aiia up` serves this home."""
 
     def __init__(self, running: "Running") -> None:

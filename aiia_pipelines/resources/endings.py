@@ -4,7 +4,7 @@ import re
 
 from dagster import DagsterEvent
 from dagster._core.events import JobFailureData
-from dagster._utils.error import SerializableErrorInfo
+from dagster_shared.error import SerializableErrorInfo
 
 from aiia_pipelines.jobs.failures import Failure, classify
 
@@ -40,7 +40,9 @@ def lost(words: str) -> RunEnded:
     if killed is None and _OUTSIDE not in words:
         return RunEnded(f"The run failed before its job began: {words}")
     how = f" (signal {killed[1]})" if killed and killed[1] else ""
-    return RunEnded(f"Worker lost. The process of this run ended without a word{how}.", "worker:lost")
+    return RunEnded(
+        f"Worker lost. The process of this run ended without a word{how}.", "worker:lost"
+    )
 
 
 def _told(error: SerializableErrorInfo) -> RunEnded:

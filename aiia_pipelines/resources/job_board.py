@@ -65,7 +65,9 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             number = self._number(store, context.run.run_id, new)
             if not store.take(number, new):
-                raise dg.Failure(f"Job run #{number} ended before it could begin.", allow_retries=False)
+                raise dg.Failure(
+                    f"Job run #{number} ended before it could begin.", allow_retries=False
+                )
             store.move(number, JobState.RUNNING)
             with Recorder(store, number, sinks=[_dagster_log(context)]) as recorder:
                 recorder.log(Level.INFO, starting(new.type, number, new.title))

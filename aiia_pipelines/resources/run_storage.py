@@ -8,11 +8,10 @@ in the storage needs no cooperation of the door, also for runs that are ended fr
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import sqlalchemy as sa
 from dagster import DagsterEvent, DagsterEventType, DagsterRun
-from dagster._core.storage.config import PostgresStorageConfig
 from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.run_storage import PostgresRunStorage
@@ -26,6 +25,9 @@ from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.endings import failure_of
 from aiia_pipelines.resources.job_board import badge_tags
 from aiia_pipelines.resources.requests import requests_of
+
+if TYPE_CHECKING:
+    from dagster._core.storage.config import PostgresStorageConfig
 
 _MOVES = {
     DagsterEventType.PIPELINE_ENQUEUED: JobState.PENDING,
@@ -49,11 +51,11 @@ class JobRunStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: PostgresStorageConfig
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "JobRunStorage":
         """Build from dagster.yaml; Dagster's own method would build its own class."""
         return cls(
-            pg_url_from_config(config_value),
+            pg_url_from_config(cast("PostgresStorageConfig", config_value)),
             should_autocreate_tables=config_value.get("should_autocreate_tables", True),
             inst_data=inst_data,
         )

@@ -10,6 +10,14 @@ from aiia_pipelines.resources.endings import RunEnded, lost
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
 
 INTERVAL = 10  # seconds
+AFTERMATH = 30.0  # seconds that a healthy run takes at most to end after its job run
+_OPEN_STATUSES = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 @dg.sensor(
@@ -39,7 +47,20 @@ def sweep(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
             if run is not None and not run.is_finished:
                 instance.report_run_failed(run, gone.reason)
             JobBoard.publish(instance, store, gone.run_id)
-    return [*ended, *_unseen(instance, store)]
+    ended += _unseen(instance, store)
+    _let_go(instance, store)
+    return ended
+
+
+def _let_go(instance: dg.DagsterInstance, store: JobStore) -> None:
+    """End Dagster runs whose job runs have all ended, lest they hold the connector's slot for ever."""
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_OPEN_STATUSES)):
+        if not store.ended_for(run.run_id, AFTERMATH):
+            continue
+        if run.status is dg.DagsterRunStatus.QUEUED:
+            instance.report_run_canceled(run, "Its job run ended before it could begin.")
+        else:
+            instance.report_run_failed(run, "Its job run has ended; the process is gone.")
 
 
 def _unseen(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
@@ -52,7 +73,11 @@ def _unseen(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
         wanted = STATE_OF_STATUS[run.status] if run is not None else JobState.FAILED
         failure = None
         if wanted is not JobState.CANCELLED:
-            words = RunEnded("The Dagster run was deleted.", "worker:lost") if run is None else lost("process died")
+            words = (
+                RunEnded("The Dagster run was deleted.", "worker:lost")
+                if run is None
+                else lost("process died")
+            )
             failure = classify(words)
             wanted = JobState.FAILED
         if store.finish(number, wanted, failure=failure) is not None:

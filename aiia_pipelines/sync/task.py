@@ -46,8 +46,9 @@ class StreamSync:
             SourceFault, ContractBroken, DestinationFault, Stopped: Nothing was committed.
         """
         name = self._stream.name
-        self.found = self._source.columns(self._stream)
-        self._contract = agree(self._stream, self.found, learned)
+        with self._recorder.step(name, "parse", last=False):
+            self.found = self._source.columns(self._stream)
+            self._contract = agree(self._stream, self.found, learned)
         rules = Rules(self._contract)
         load = Load(
             connector=self._connector.name,

@@ -1,0 +1,110 @@
+"""One job run in words, for people."""
+
+from collections.abc import Iterator
+
+from aiia_pipelines.cli.runs import badge_text
+from aiia_pipelines.cli.times import brief, lasting, shown
+from aiia_pipelines.jobs.details import Details, Step, Task
+from aiia_pipelines.jobs.history import RunRow
+from aiia_pipelines.jobs.log import escape, type_words
+
+_MARKS = {"Completed": "✓", "Failed": "✕", "Running": "▶", "Skipped": "–", "Pending": "◔"}
+
+
+def describe(found: Details, zone: str) -> Iterator[str]:
+    """Give the lines of a job run's page."""
+    for line in _page(found, zone):
+        yield escape(line)
+
+
+def _page(found: Details, zone: str) -> Iterator[str]:
+    run = found.run
+    code = f" ({run.failure_code})" if run.failure_code else ""
+    yield f"#{run.number} · {run.title} · {type_words(run.type).capitalize()}"
+    yield f"{badge_text(run.state, run.badge)}{code}"
+    yield ""
+    yield from _guidance(found)
+    yield from _facts(found, zone)
+    for task in found.tasks:
+        yield ""
+        yield from _task(task)
+    if found.attempts:
+        yield ""
+        yield "Attempts"
+    for attempt in found.attempts:
+        run_id = f"Dagster run {attempt.run_id}" if attempt.run_id else "without Dagster"
+        where = f" on {attempt.host} (process {attempt.pid})" if attempt.host else ""
+        yield f"  {attempt.attempt}  {run_id}{where}  {attempt.outcome or 'open'}"
+
+
+def _guidance(found: Details) -> Iterator[str]:
+    guidance = found.guidance
+    if found.run.message:
+        yield f"Message:     {found.run.message}"
+    yield f"Meaning:     {guidance.meaning}"
+    if guidance.cause:
+        yield f"Cause:       {guidance.cause}"
+    yield f"What to do:  {guidance.remedy}"
+    if guidance.verify:
+        yield f"Verify:      {guidance.verify}"
+    yield ""
+
+
+def _facts(found: Details, zone: str) -> Iterator[str]:
+    run = found.run
+    yield f"Connector:   {run.connector}"
+    yield f"Records:     {run.records:,}"
+    if run.duration_seconds is not None:
+        yield f"Duration:    {lasting(run.duration_seconds)}"
+    yield f"Created:     {shown(run.created_at, zone)} ({zone})"
+    yield f"Trigger:     {run.trigger}{f' by {run.triggered_by}' if run.triggered_by else ''}"
+    yield from _links(run, found.retried_as)
+
+
+def _links(run: RunRow, retried_as: tuple[int, ...]) -> Iterator[str]:
+    if run.cancel_by:
+        reason = f": {run.cancel_reason}" if run.cancel_reason else ""
+        yield f"Cancelled:   by {run.cancel_by}{reason}"
+    if run.retry_of:
+        yield f"Retry of:    #{run.retry_of}"
+    if retried_as:
+        yield f"Retried as:  {', '.join(f'#{number}' for number in retried_as)}"
+
+
+def _task(task: Task) -> Iterator[str]:
+    yield f"{task.stream}  {task.state}  {task.records:,} records{_changes(task)}"
+    if task.message:
+        yield f"  {task.message}"
+    for step in task.steps:
+        yield _step(step)
+    figures = task.reconciliation
+    if figures.figures:
+        verdict = "all agree" if figures.agree == figures.figures else f"{figures.agree} agree"
+        yield f"  Reconciled: {figures.figures} figures, {verdict}"
+    for difference in figures.differences:
+        column = difference["column"] or "the stream"
+        yield (
+            f"    ✕ {difference['figure']} of {column}:"
+            f" source {difference['source']}, destination {difference['destination']}"
+        )
+
+
+def _changes(task: Task) -> str:
+    counts = {name: getattr(task, name) for name in ("inserted", "updated", "unchanged", "deleted")}
+    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
+    return f" ({told})" if told else ""
+
+
+def _step(step: Step) -> str:
+    mark = _MARKS.get(step.state, " ")
+    parts = [f"  {mark} {step.step:<10}"]
+    if step.started_at and step.completed_at:
+        span = (step.completed_at - step.started_at).total_seconds()
+        parts.append(f"{brief(span):>8}  (busy {brief(step.busy_seconds)})")
+    elif step.state != "Completed":
+        parts.append(f"{step.state.lower():>8}")
+    if step.records:
+        parts.append(f"{step.records:,} records")
+    if step.note:
+        parts.append(step.note)
+    return "  ".join(parts)

@@ -1,0 +1,148 @@
+"""`aiia sync`: refresh connectors now, and watch until they have."""
+
+import os
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import click
+
+from aiia_pipelines.cli.exits import Exit, exit_of, leave
+from aiia_pipelines.cli.main import Command
+from aiia_pipelines.cli.output import Output, Shown, instant
+from aiia_pipelines.cli.session import Session, output, person, started, store
+from aiia_pipelines.cli.times import Duration
+
+_SECOND_THOUGHT = 3.0  # seconds after the first Ctrl-C in which a second one cancels
+
+
+@click.command("sync", cls=Command)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--stream", "streams", multiple=True, help="Only this stream; may be repeated.")
+@click.option("--wait/--no-wait", default=True, help="Wait until the sync has ended (default).")
+@click.option("--timeout", type=Duration(), help="Stop waiting after this long, as in 30m; the sync goes on.")
+@click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]), default=None)
+def sync(
+    names: tuple[str, ...],
+    streams: tuple[str, ...],
+    wait: bool,  # noqa: FBT001 - click passes options by name
+    timeout: timedelta | None,
+    priority: str | None,
+) -> None:
+    """Refresh the data of one or more connectors."""
+    from aiia_pipelines.cli.watch import Watch
+    from aiia_pipelines.control import SyncRequest
+    from aiia_pipelines.control import sync as launch
+
+    seconds = timeout.total_seconds() if timeout else None
+    by = f"{person()}@cli"
+    with started() as session:
+        check(session, names, streams)
+        with store(session) as jobs:
+            launched = [
+                launch(
+                    session.settings,
+                    jobs,
+                    SyncRequest(connector=name, streams=streams, by=by, priority=priority or ""),
+                )
+                for name in names
+            ]
+            numbers = [run.number for run in launched]
+            shown = output()
+            if wait:
+                watch = Watch(jobs, shown, session.settings.timezone, launched)
+                _watched(watch, session, numbers, seconds)
+            report(shown, [jobs.row(number) for number in numbers])
+            states = [jobs.state_of(number) for number in numbers]
+    leave(exit_of(states) if wait else Exit.OK)
+
+
+def check(session: Session, names: Sequence[str], streams: Sequence[str]) -> None:
+    """Refuse what cannot run before there is a job run.
+
+    Raises:
+        UnknownConnector, UnknownStream, ConfigInvalid: The files do not have it, or not usable.
+    """
+    from aiia_pipelines.config.folder import read_connector
+    from aiia_pipelines.config.secrets import resolve_tree
+    from aiia_pipelines.control import web_url
+
+    # The services have an environment of their own; only a run of this process must find its secrets here.
+    here = web_url(session.settings) is None
+    for name in names:
+        connector = read_connector(session.settings.connectors, name)
+        for stream in streams:
+            connector.stream(stream)
+        if here:
+            resolve_tree(connector.source, os.environ, session.settings.home)
+
+
+def _watched(watch: Any, session: Session, numbers: Sequence[int], seconds: float | None) -> None:  # noqa: ANN401
+    try:
+        watch.until_ended(seconds)
+    except KeyboardInterrupt:
+        followed = ", ".join(f"`aiia jobs logs {number} -f`" for number in numbers)
+        output().say(
+            f"\nDetached; the sync goes on. Follow it: {followed}. Ctrl-C again cancels it."
+        )
+        try:
+            time.sleep(_SECOND_THOUGHT)
+        except KeyboardInterrupt:
+            _cancel(watch, session, numbers)
+            return
+        raise
+
+
+def _cancel(watch: Any, session: Session, numbers: Sequence[int]) -> None:  # noqa: ANN401
+    from aiia_pipelines.control import cancel
+
+    for number in numbers:
+        cancel(session.settings, watch.store, number, reason="Ctrl-C", by=person())
+    output().say("Cancelling…")
+    watch.until_ended(30.0)
+
+
+def report(shown: Output, rows: Sequence[Any]) -> None:
+    """Write how each job run ended, and what to do about those that did not go well."""
+    from aiia_pipelines.jobs.failures import CATALOGUE, Failure
+
+    columns = (
+        Shown("Job", lambda row: f"#{row.number}"),
+        Shown("Connector", lambda row: row.connector),
+        Shown("Status", lambda row: row.state),
+        Shown("Records", lambda row: f"{row.records:,}", right=True),
+        Shown("Duration", lambda row: f"{_seconds(row):.1f} s", right=True),
+        Shown("Message", lambda row: row.message, yields=True),
+    )
+    shown.rows(rows, facts, *columns)
+    for row in rows:
+        kind = CATALOGUE.get(row.failure_code or "")
+        if kind is not None:
+            failure = Failure(kind, row.message, row.failure_place)
+            shown.say(f"#{row.number} {row.state} ({kind.code}): {row.message}")
+            shown.say(f"    Cause: {kind.cause}")
+            shown.say(f"    What to do: {failure.remedy()}")
+            shown.say(f"    How to verify: {failure.verify()}")
+
+
+def facts(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the store
+    """Give what programs read of a job run that was just synced."""
+    return {
+        "number": row.number,
+        "connector": row.connector,
+        "state": row.state,
+        "streams": list(row.streams),
+        "records": row.records,
+        "duration_seconds": round(_seconds(row), 3),
+        "message": row.message,
+        "failure_code": row.failure_code,
+        "started_at": instant(row.started_at),
+        "ended_at": instant(row.ended_at),
+    }
+
+
+def _seconds(row: Any) -> float:  # noqa: ANN401
+    if row.started_at is None or row.ended_at is None:
+        return 0.0
+    return float((row.ended_at - row.started_at).total_seconds())

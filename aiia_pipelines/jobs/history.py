@@ -1,0 +1,292 @@
+"""What was recorded about job runs, read by plain SQL: importing SQLAlchemy would cost a second of CPU."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from aiia_pipelines.jobs.badge import Badge
+from aiia_pipelines.jobs.log import Level, LogLine
+from aiia_pipelines.jobs.run import JobType
+from aiia_pipelines.jobs.state import FINAL, JobState, family
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
+
+HEARTBEAT_SECONDS = 60.0
+# What people start; any other type is the system's own and left out of lists unless asked for.
+USER_TYPES = (
+    JobType.SYNC.value,
+    JobType.CONNECTION_TEST.value,
+    "schema_discovery",
+    "freshness_check",
+    "metric_capture",
+    "tag_generation",
+    "lineage_extraction",
+    "intelligence_analysis",
+    "index",
+)
+_BROKEN = frozenset({JobState.FAILED, JobState.ERROR, JobState.PARTIALLY_SUCCEEDED})
+_WAITING = frozenset({JobState.SCHEDULED, JobState.PENDING, JobState.PREPARING, JobState.PAUSED})
+
+# The words that lists are filtered by; Failed as a filter holds everything that went wrong.
+STATUSES: dict[str, frozenset[JobState]] = {
+    "active": _WAITING | {JobState.RUNNING},
+    "pending": _WAITING,
+    "running": frozenset({JobState.RUNNING}),
+    "completed": frozenset({JobState.COMPLETED}),
+    "failed": _BROKEN,
+    "error": frozenset({JobState.ERROR, JobState.PARTIALLY_SUCCEEDED}),
+    "cancelled": frozenset({JobState.CANCELLED, JobState.REPLACED}),
+    "scheduled": frozenset({JobState.SCHEDULED}),
+    "preparing": frozenset({JobState.PREPARING}),
+    "paused": frozenset({JobState.PAUSED}),
+    "partially_succeeded": frozenset({JobState.PARTIALLY_SUCCEEDED}),
+    "replaced": frozenset({JobState.REPLACED}),
+}
+
+
+class UnknownJob(LookupError):
+    """No job run bears this number."""
+
+    def __init__(self, number: int) -> None:
+        """Name the number."""
+        super().__init__(f"There is no job run #{number}.")
+        self.number = number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Which job runs to list; what is left empty does not restrict."""
+
+    states: frozenset[JobState] = frozenset()
+    connectors: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    triggers: tuple[str, ...] = ()
+    since: datetime | None = None
+    text: str = ""
+    needs_attention: bool = False
+    system: bool = False
+    before: int | None = None
+    limit: int = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """A job run as lists show it."""
+
+    number: int
+    type: str
+    connector: str
+    title: str
+    streams: tuple[str, ...]
+    state: JobState
+    trigger: str
+    triggered_by: str
+    retry_of: int | None
+    priority: str
+    activity: str
+    step: str
+    records: int
+    records_total: int | None
+    bytes: int
+    cpu_seconds: float
+    peak_memory_bytes: int
+    message: str
+    failure_code: str | None
+    failure_place: str
+    cancel_by: str | None
+    cancel_reason: str | None
+    created_at: datetime
+    started_at: datetime | None
+    ended_at: datetime | None
+    duration_seconds: float | None
+    heartbeat_seconds: float | None
+    waits: str = ""
+
+    @property
+    def badge(self) -> Badge:
+        """The badge family of the state."""
+        return family(self.state)
+
+    @property
+    def progress(self) -> float | None:
+        """The part that is done, from 0 to 1; None when it cannot be told."""
+        if self.state is JobState.COMPLETED:
+            return 1.0
+        if not self.records_total or self.state in FINAL:
+            return None
+        return min(1.0, self.records / self.records_total)
+
+
+_BUSY = (
+    "(select o.number from aiia.job_runs o where o.connector = r.connector and o.number <> r.number"
+    " and o.state in ('Preparing', 'Running') order by o.number limit 1)"
+)
+# `--needs-attention`: what went wrong and was not made good by a later run of the same kind.
+_ATTENTION = (
+    "r.state in ('Failed', 'Error', 'Partially Succeeded') and not exists ("
+    "select 1 from aiia.job_runs o where o.connector = r.connector and o.type = r.type"
+    " and o.number > r.number and o.state = 'Completed')"
+)
+_RUN = f"""
+select r.number, r.type, r.connector, r.title, r.streams, r.state, r.trigger, r.triggered_by,
+    r.retry_of, r.priority, r.activity,
+    coalesce((select t.step from aiia.tasks t where t.number = r.number and t.step <> ''
+        order by t.failure_code is null, t.ended_at limit 1), '') as step,
+    r.records, r.records_total, r.bytes, r.cpu_seconds, r.peak_memory as peak_memory_bytes,
+    r.message, r.failure_code, r.failure_place, r.cancel_by, r.cancel_reason,
+    r.created_at, r.started_at, r.ended_at,
+    extract(epoch from coalesce(r.ended_at, clock_timestamp()) - r.started_at)::float8
+        as duration_seconds,
+    (select extract(epoch from clock_timestamp() - max(a.heartbeat_at))::float8
+        from aiia.attempts a where a.number = r.number and a.ended_at is null)
+        as heartbeat_seconds,
+    case when r.state = 'Pending' then {_BUSY} end as busy,
+    extract(epoch from clock_timestamp() - r.created_at)::float8 as age
+from aiia.job_runs r
+"""
+
+
+def connect(url: str) -> "connection":
+    """Open a session that only reads; a password stands in PGPASSFILE.
+
+    Raises:
+        psycopg2.OperationalError: The database cannot be reached.
+    """
+    import psycopg2  # noqa: PLC0415 - whoever only needs the words of this module does without it
+
+    db = psycopg2.connect(
+        url.replace("postgresql+psycopg2://", "postgresql://", 1),
+        connect_timeout=10,
+        application_name="aiia",
+    )
+    db.set_session(readonly=True, autocommit=True)
+    return db
+
+
+def rows(db: "connection", query: str, values: Sequence[object] = ()) -> Iterator[dict[str, Any]]:
+    """Run a query and give its rows by column name."""
+    with db.cursor() as cursor:
+        cursor.execute(query, tuple(values))
+        names = [column.name for column in cursor.description or ()]
+        for row in cursor.fetchall():
+            yield dict(zip(names, row, strict=True))
+
+
+def list_runs(db: "connection", wanted: Filter) -> list[RunRow]:
+    """List job runs, newest first; the next page begins `before` the last number of this one."""
+    conditions, values = _conditions(wanted)
+    where = f"where {' and '.join(conditions)} " if conditions else ""
+    query = f"{_RUN}{where}order by r.number desc limit %s"
+    return _runs(db, list(rows(db, query, [*values, wanted.limit])))
+
+
+def run(db: "connection", number: int) -> RunRow:
+    """Read one job run.
+
+    Raises:
+        UnknownJob: There is none of this number.
+    """
+    found = list(rows(db, f"{_RUN} where r.number = %s", [number]))
+    if not found:
+        raise UnknownJob(number)
+    return _runs(db, found)[0]
+
+
+def log_lines(
+    db: "connection",
+    number: int,
+    *,
+    after_id: int = 0,
+    min_level: Level = Level.DEBUG,
+    grep: str = "",
+    tail: int | None = None,
+) -> list[tuple[int, LogLine]]:
+    """Read log lines in order, with their ids; `tail` keeps the last ones only.
+
+    Raises:
+        psycopg2.errors.InvalidRegularExpression: `grep` is none.
+    """
+    condition = "number = %s and id > %s and level >= %s"
+    values: list[object] = [number, after_id, int(min_level)]
+    if grep:
+        condition += " and concat_ws(E'\\n', message, array_to_string(detail, E'\\n')) ~ %s"
+        values.append(grep)
+    query = f"select id, at, level, message, detail from aiia.log_lines where {condition}"
+    query += " order by id desc"
+    if tail is not None:
+        query += " limit %s"
+        values.append(tail)
+    found = [
+        (row["id"], LogLine(row["at"], Level(row["level"]), row["message"], tuple(row["detail"])))
+        for row in rows(db, query, values)
+    ]
+    return found[::-1]
+
+
+def daemon_seconds(db: "connection") -> float | None:
+    """Tell how long ago, in seconds, Dagster's daemon gave its last sign of life; None without one."""
+    there = next(rows(db, "select to_regclass('public.daemon_heartbeats') is not null as there"))
+    if not there["there"]:
+        return None
+    # The column `timestamp` has no zone and follows the session's; the body holds seconds since 1970.
+    query = (
+        "select (extract(epoch from clock_timestamp())"
+        " - max((body::json ->> 'timestamp')::float8))::float8 as seconds"
+        " from public.daemon_heartbeats"
+    )
+    seconds: float | None = next(rows(db, query))["seconds"]
+    return seconds
+
+
+def _conditions(wanted: Filter) -> tuple[list[str], list[object]]:
+    found: list[tuple[str, object]] = []
+    if wanted.states:
+        found.append(("r.state = any(%s)", sorted(wanted.states)))
+    for column, names in _named(wanted):
+        found.append((f"r.{column} = any(%s)", list(names)))
+    if not wanted.system and not wanted.types:
+        found.append(("r.type = any(%s)", list(USER_TYPES)))
+    if wanted.since:
+        found.append(("r.created_at >= %s", wanted.since))
+    if wanted.before:
+        found.append(("r.number < %s", wanted.before))
+    if wanted.text:
+        likeness = wanted.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        columns = "concat_ws(' ', '#' || r.number, r.connector, r.title, r.message)"
+        found.append((f"{columns} ilike %s", f"%{likeness}%"))
+    conditions = [condition for condition, _ in found]
+    return conditions + [_ATTENTION] * wanted.needs_attention, [value for _, value in found]
+
+
+def _named(wanted: Filter) -> Iterable[tuple[str, tuple[str, ...]]]:
+    pairs = (
+        ("connector", wanted.connectors),
+        ("type", wanted.types),
+        ("trigger", wanted.triggers),
+    )
+    return ((column, names) for column, names in pairs if names)
+
+
+def _runs(db: "connection", found: list[dict[str, Any]]) -> list[RunRow]:
+    pending = any(row["state"] == JobState.PENDING for row in found)
+    daemon = daemon_seconds(db) if pending else None
+    return [_run(row, daemon) for row in found]
+
+
+def _run(row: dict[str, Any], daemon: float | None) -> RunRow:
+    busy, age = row.pop("busy"), row.pop("age")
+    row |= {"state": JobState(row["state"]), "streams": tuple(row["streams"])}
+    if row["state"] is JobState.PENDING:
+        row["waits"] = _why(row, busy, age, daemon)
+    return RunRow(**row)
+
+
+def _why(row: dict[str, Any], busy: int | None, age: float, daemon: float | None) -> str:
+    """Say why a job run waits; one that has only just come needs no reason."""
+    if busy is not None:
+        return f"{row['connector']} is already running (#{busy})"
+    if row["type"] != JobType.CONNECTION_TEST and (daemon is None or daemon > HEARTBEAT_SECONDS):
+        return "no daemon is running; start it with `aiia up`"
+    return "waits for a free worker" if age > 5 else ""

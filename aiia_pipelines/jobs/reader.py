@@ -1,0 +1,108 @@
+"""What the job-run store knows, read with SQLAlchemy; `history` reads for people, without that import."""
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from aiia_pipelines.jobs.log import Level, LogLine
+from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
+from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, LOG_LINES, TASKS
+
+
+class JobReader:
+    """Reads job runs; every call sees what is committed at that moment."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        """Use an engine whose database already has the tables."""
+        self.engine = engine
+
+    def numbers_of(self, run_id: str) -> dict[str, int]:
+        """Find the job runs of a Dagster run: connector → number."""
+        query = (
+            sa.select(JOB_RUNS.c.connector, JOB_RUNS.c.number)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(ATTEMPTS.c.run_id == run_id)
+        )
+        with self.engine.connect() as db:
+            return {row.connector: row.number for row in db.execute(query)}
+
+    def states_of(self, run_id: str) -> list[JobState]:
+        """Read the states of the job runs of a Dagster run."""
+        query = (
+            sa.select(JOB_RUNS.c.state)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(ATTEMPTS.c.run_id == run_id)
+        )
+        with self.engine.connect() as db:
+            return [JobState(state) for state in db.execute(query).scalars()]
+
+    def open_runs(self) -> list[tuple[int, str]]:
+        """List the job runs that have not ended, each with its Dagster run."""
+        query = (
+            sa.select(JOB_RUNS.c.number, ATTEMPTS.c.run_id)
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(
+                JOB_RUNS.c.state.not_in(FINAL),
+                ATTEMPTS.c.ended_at.is_(None),
+                ATTEMPTS.c.run_id.is_not(None),
+            )
+        )
+        with self.engine.connect() as db:
+            return [(row.number, row.run_id) for row in db.execute(query)]
+
+    def row(self, number: int) -> sa.Row[Any] | None:
+        """Read the row of one job run."""
+        with self.engine.connect() as db:
+            return db.execute(sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number)).one_or_none()
+
+    def ended_for(self, run_id: str, seconds: float) -> bool:
+        """Tell whether all job runs of a Dagster run ended so long ago; False when it has none."""
+        age = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.max(JOB_RUNS.c.ended_at))
+        query = (
+            sa.select(sa.and_(sa.func.bool_and(JOB_RUNS.c.state.in_(FINAL)), age > seconds))
+            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(ATTEMPTS.c.run_id == run_id)
+        )
+        with self.engine.connect() as db:
+            return bool(db.execute(query).scalar())
+
+    def state_of(self, number: int) -> JobState:
+        """Read the state of one job run.
+
+        Raises:
+            LookupError: There is no such job run.
+        """
+        row = self.row(number)
+        if row is None:
+            raise LookupError(f"There is no job run #{number}.")
+        return JobState(row.state)
+
+    def tasks_of(self, number: int) -> list[tuple[str, TaskState]]:
+        """Read the streams of a job run and the states of their tasks."""
+        query = sa.select(TASKS.c.stream, TASKS.c.state).where(TASKS.c.number == number)
+        with self.engine.connect() as db:
+            return [(row.stream, TaskState(row.state)) for row in db.execute(query)]
+
+    def attempt_of(self, number: int) -> sa.Row[Any] | None:
+        """Read the last attempt of a job run."""
+        query = (
+            sa.select(ATTEMPTS)
+            .where(ATTEMPTS.c.number == number)
+            .order_by(ATTEMPTS.c.attempt.desc())
+            .limit(1)
+        )
+        with self.engine.connect() as db:
+            return db.execute(query).one_or_none()
+
+    def log_after(self, number: int, place: int) -> list[tuple[int, LogLine]]:
+        """Read the lines that came after a place in the log, each with its own place."""
+        query = (
+            sa.select(LOG_LINES)
+            .where(LOG_LINES.c.number == number, LOG_LINES.c.id > place)
+            .order_by(LOG_LINES.c.id)
+        )
+        with self.engine.connect() as db:
+            return [
+                (row.id, LogLine(row.at, Level(row.level), row.message, tuple(row.detail)))
+                for row in db.execute(query)
+            ]
