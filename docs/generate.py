@@ -208,9 +208,8 @@ def cli() -> str:
 
 
 def _commands(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
-    ctx = click.Context(
-        command, parent, info_name=name, terminal_width=WIDTH, max_content_width=WIDTH
-    )
+    options = {"terminal_width": WIDTH, "max_content_width": WIDTH, **command.context_settings}
+    ctx = click.Context(command, parent, info_name=name, **options)
     yield f"## {ctx.command_path}\n\n{_block(command.get_help(ctx))}"
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):

@@ -51,7 +51,9 @@ def list_() -> None:
         Shown("File", lambda row: "✓ ok" if row["usable"] else f"✕ {row['problems'][0]}"),
     )
     if not folder.names:
-        out.say(f"There is no connector file in {settings.connectors}. Make one: `aiia connectors new sql`.")
+        out.say(
+            f"There is no connector file in {settings.connectors}. Make one: `aiia connectors new sql`."
+        )
 
 
 def _listed(folder: "Folder") -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from aiia_pipelines.jobs.details import Details, Step, Task
 from aiia_pipelines.jobs.history import RunRow
 from aiia_pipelines.jobs.log import escape, type_words
 
-_MARKS = {"Completed": "✓", "Failed": "✕", "Running": "▶", "Skipped": "–", "Pending": "◔"}
+_MARKS = {"Completed": "✓", "Failed": "✕", "Running": "▶", "Skipped": "-", "Pending": "◔"}
 
 
 def describe(found: Details, zone: str) -> Iterator[str]:

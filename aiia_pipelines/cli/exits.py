@@ -98,6 +98,8 @@ _FAULTS: dict[str, tuple[Exit, str, str]] = {
         "unknown-job",
         "Run `aiia jobs list --system`.",
     ),
+    "aiia_pipelines.control.NotFound": (Exit.NOT_FOUND, "unknown-job", ""),
+    "aiia_pipelines.control.ControlFault": (Exit.UNREACHABLE, "not-carried-out", ""),
     "aiia_pipelines.jobs.migrations.StoreOutdated": (Exit.UNREACHABLE, "store-outdated", ""),
     "aiia_pipelines.local.faults.EmbeddedMissing": (Exit.UNREACHABLE, "no-database", ""),
     "aiia_pipelines.local.faults.EmbeddedFault": (Exit.UNREACHABLE, "no-database", ""),

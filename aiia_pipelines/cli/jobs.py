@@ -59,7 +59,11 @@ def list_(**options: Any) -> None:  # noqa: ANN401 - click hands over the option
 
 
 def _wanted(
-    zone: str, *, status: tuple[str, ...], since: datetime | timedelta | None, **options: Any  # noqa: ANN401
+    zone: str,
+    *,
+    status: tuple[str, ...],
+    since: datetime | timedelta | None,
+    **options: Any,  # noqa: ANN401
 ) -> history.Filter:
     return history.Filter(
         states=frozenset(state for word in status for state in STATUSES[word]),
@@ -86,9 +90,7 @@ def show(number: int) -> None:
     with reading(session) as db:
         found = details.show(db, number)
     parts = {key: value for key, value in asdict(found).items() if key != "run"}
-    output().one(
-        facts_of(found.run) | parts, lambda: describe(found, session.settings.timezone)
-    )
+    output().one(facts_of(found.run) | parts, lambda: describe(found, session.settings.timezone))
 
 
 @jobs.command()

@@ -4,6 +4,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import click
@@ -29,12 +30,17 @@ class Group(click.Group):
 
     command_class = Command
 
-    def __init__(self, *args: Any, lazy: dict[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:  # noqa: ANN401, E501
+    def __init__(
+        self,
+        *args: Any,  # noqa: ANN401 - click's own arguments
+        lazy: dict[str, tuple[str, str]] | None = None,
+        **kwargs: Any,  # noqa: ANN401
+    ) -> None:
         """Take the table of commands: name → place, help."""
         super().__init__(*args, **kwargs)
         self.lazy = lazy or {}
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """List all names, in the order of the tables."""
         return [*self.lazy, *self.commands]
 
@@ -46,7 +52,11 @@ class Group(click.Group):
         found: click.Command = getattr(import_module(module), attribute)
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         """List the commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(self._helps()))
@@ -72,7 +82,10 @@ class Root(Group):
     """The whole command; every fault becomes one sentence and an exit code here."""
 
     def main(  # type: ignore[override]
-        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any  # noqa: ANN401
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        **extra: Any,  # noqa: ANN401
     ) -> NoReturn:
         """Run and exit."""
         argv = list(sys.argv[1:] if args is None else args)
@@ -84,7 +97,7 @@ class Root(Group):
             # The reader has seen enough; flushing at exit must not fail a second time.
             sys.stdout = None
             sys.exit(Exit.OK)
-        except (Exception, KeyboardInterrupt) as fault:
+        except (Exception, KeyboardInterrupt) as fault:  # noqa: BLE001 - one of three places that catch all
             told = tell(fault)
             _complain(told, fault, output, as_json=(output.asked or _asked(argv)) == "json")
             sys.exit(told.exit_code)
@@ -107,7 +120,7 @@ def _complain(told: Told, fault: BaseException, output: Output, *, as_json: bool
 def _asked(argv: Sequence[str]) -> str:
     """Find the form in arguments that click could not read."""
     words = " ".join(argv).replace("--output", "-o").replace("=", " ").split()
-    return next((after for word, after in zip(words, words[1:], strict=False) if word == "-o"), "")
+    return next((after for word, after in pairwise(words) if word == "-o"), "")
 
 
 def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -119,8 +132,10 @@ def _keep(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
 
 
 def _common() -> list[click.Option]:
-    flags = (("-q", "--quiet", "Say nothing but data and errors."),)
-    flags += (("-v", "--verbose", "Say more, and show tracebacks."),)
+    flags = (
+        ("-q", "--quiet", "Say nothing but data and errors."),
+        ("-v", "--verbose", "Say more, and show tracebacks."),
+    )
     return [
         click.Option(
             ["-o", "--output"],

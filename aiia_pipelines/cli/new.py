@@ -87,7 +87,8 @@ def _document(kind: str, answers: dict[str, Any]) -> dict[str, Any]:
 
 
 def _checked(settings: "Settings", path: Path, text: str) -> "Connector":
-    from aiia_pipelines.config.folder import read_connector, read_folder
+    from aiia_pipelines.config.faults import ConfigInvalid
+    from aiia_pipelines.config.folder import read_folder
 
     name = path.stem
     taken = read_folder(settings.connectors)
@@ -102,7 +103,10 @@ def _checked(settings: "Settings", path: Path, text: str) -> "Connector":
     with tempfile.TemporaryDirectory() as folder:
         draft = Path(folder) / "draft.yaml"
         draft.write_text(text, encoding="utf-8")
-        return read_connector(draft.parent, name)
+        drafted = read_folder(draft.parent)
+    if drafted.problems:
+        raise ConfigInvalid.of(drafted.problems)
+    return drafted.connectors[name]
 
 
 def _test(connector: "Connector", settings: "Settings", out: Output) -> None:

@@ -1,8 +1,6 @@
 """`aiia connectors schema|preview|discover`: what the source holds now."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -107,21 +105,20 @@ def preview(name: str, stream: str | None, limit: int) -> None:
     connector = read_connector(settings.connectors, name)
     chosen = _streams(connector, stream)[0].model_copy(update={"batch_rows": limit})
 
-    def rows(source: "Source") -> tuple[list[str], list[Sequence[Any]]]:
+    def rows(source: "Source") -> tuple[list[str], Sequence[Any]]:
         names = [column.name for column in source.columns(chosen)]
-        batches = source.batches(chosen, names)
-        with closing(batches) as reading_rows:  # type: ignore[type-var]
-            return names, [row for batch in islice(reading_rows, 1) for row in batch][:limit]
+        return names, next(source.batches(chosen, names), ())
 
     names, found = _asked(connector, rows)
     out.rows(
-        found,
+        found[:limit],
         lambda row: dict(zip(names, row, strict=True)),
-        *(
-            Shown(column, lambda row, place=place: _text(row[place]))
-            for place, column in enumerate(names)
-        ),
+        *(_shown(column, place) for place, column in enumerate(names)),
     )
+
+
+def _shown(column: str, place: int) -> Shown:
+    return Shown(column, lambda row: _text(row[place]))
 
 
 @click.command(cls=Command)

@@ -114,7 +114,7 @@ def _recorded(
     try:
         with opened_source(connector, settings) as source:
             recorder.log(Level.INFO, connecting(source.describe()))
-            _go_through(source, connector, tested, told, lambda: recorder.cancelled_now())
+            _go_through(source, connector, tested, told, lambda: recorder.cancelled)
     except (ConfigInvalid, LookupError) as fault:
         _failed(tested, fault)
     if tested.failure is not None:
@@ -209,7 +209,7 @@ def lines_of(tested: Tested) -> Sequence[str]:
 def line_of(stage: Staged) -> str:
     """Render a stage as it is shown while a test runs."""
     if stage.passed is None:
-        return f"  – {stage.name:<12}"
+        return f"  - {stage.name}"
     mark, time_text = "✓" if stage.passed else "✕", _time(stage.seconds)
     return f"  {mark} {stage.name:<12} {time_text:>8}  {stage.note}".rstrip()
 

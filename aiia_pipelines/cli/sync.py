@@ -21,7 +21,9 @@ _SECOND_THOUGHT = 3.0  # seconds after the first Ctrl-C in which a second one ca
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--stream", "streams", multiple=True, help="Only this stream; may be repeated.")
 @click.option("--wait/--no-wait", default=True, help="Wait until the sync has ended (default).")
-@click.option("--timeout", type=Duration(), help="Stop waiting after this long, as in 30m; the sync goes on.")
+@click.option(
+    "--timeout", type=Duration(), help="Stop waiting after this long, as in 30m; the sync goes on."
+)
 @click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]), default=None)
 def sync(
     names: tuple[str, ...],

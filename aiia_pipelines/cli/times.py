@@ -44,7 +44,9 @@ class Since(click.ParamType[datetime | timedelta]):
         try:
             return datetime.fromisoformat(str(value))
         except ValueError:
-            self.fail("write a duration such as 24h or 7d, or a date such as 2026-01-31", param, ctx)
+            self.fail(
+                "write a duration such as 24h or 7d, or a date such as 2026-01-31", param, ctx
+            )
 
 
 def duration(text: str) -> timedelta | None:

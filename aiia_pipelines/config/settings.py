@@ -60,6 +60,8 @@ class Settings:
         """Return the variables from which a child process loads equal settings."""
         return {
             "AIIA_HOME": str(self.home),
+            # Where dagster.yaml has Dagster put what steps print; YAML cannot append to a variable.
+            "AIIA_ARTIFACTS": str(self.home / "artifacts"),
             "AIIA_CONNECTORS": str(self.connectors),
             "AIIA_PROJECT": str(self.project),
             # Blank, not absent: it also overrules a variable the child would inherit.

@@ -15,7 +15,7 @@ from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.run import Changes, Figure
 from aiia_pipelines.jobs.state import StepState, TaskState
-from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.jobs.store import PATIENCE, JobStore
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, RECONCILIATIONS, STEPS, TASKS
 
 PULSE = 1.0  # seconds between two writes of the live counts, which are the heartbeat as well
@@ -107,6 +107,10 @@ class Recorder:
         step_ends: dict[str, Any] = {"state": StepState.FAILED, "completed_at": _NOW}
         running = [STEPS.c.number == self.number, STEPS.c.stream == stream]
         self._write(
+            # The job run's row comes first, as everywhere: two orders would deadlock.
+            sa.update(JOB_RUNS)
+            .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
+            .values(failure_place=failure.place if failure else ""),
             sa.update(STEPS).where(*running, STEPS.c.state == StepState.RUNNING).values(step_ends),
             sa.update(STEPS)
             .where(*running, STEPS.c.state == StepState.PENDING)
@@ -120,9 +124,6 @@ class Recorder:
                 message=failure.headline if failure else "",
                 **(asdict(changes) if changes else {}),
             ),
-            sa.update(JOB_RUNS)
-            .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
-            .values(failure_place=failure.place if failure else ""),
         )
 
     @contextmanager
@@ -184,10 +185,10 @@ class Recorder:
 
     # -- pulse ------------------------------------------------------------------------------
 
-    def flush(self) -> None:
+    def flush(self, patience: float = PATIENCE) -> None:
         """Write the live counts and the heartbeat."""
         with self._lock:
-            tasks = [
+            tasks: list[dict[str, Any]] = [
                 {"b_stream": name, "records": task.records, "step": task.step}
                 for name, task in self._tasks.items()
             ]
@@ -203,25 +204,16 @@ class Recorder:
             ]
             size, activity = self._bytes, self._activity
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        with self.store.engine.begin() as db:
-            row = db.execute(
-                sa.update(JOB_RUNS)
-                .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.ended_at.is_(None))
-                .values(
-                    records=sum(task["records"] for task in tasks),
-                    bytes=size,
-                    activity=activity,
-                    cpu_seconds=round(usage.ru_utime + usage.ru_stime, 3),
-                    peak_memory=usage.ru_maxrss * 1024,
-                )
-                .returning(JOB_RUNS.c.cancel_by)
-            ).first()
-            db.execute(
-                sa.update(ATTEMPTS)
-                .where(ATTEMPTS.c.number == self.number, ATTEMPTS.c.ended_at.is_(None))
-                .values(heartbeat_at=_NOW)
-            )
-            _write_counts(db, self.number, tasks, steps)
+        values = {
+            "records": sum(int(task["records"]) for task in tasks),
+            "bytes": size,
+            "activity": activity,
+            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+            "peak_memory": usage.ru_maxrss * 1024,
+        }
+        row = self.store.transact(
+            lambda db: _write_counts(db, self.number, values, tasks, steps), patience
+        )
         if row and row.cancel_by and not self._cancelled.is_set():
             self._cancelled.set()
             self.on_cancel()
@@ -229,7 +221,7 @@ class Recorder:
     def _beat(self) -> None:
         while not self._stop.wait(PULSE):
             try:
-                self.flush()
+                self.flush(patience=0)
             except sa.exc.SQLAlchemyError:
                 # The database may come back before the run needs it; the run itself reports a lasting fault.
                 continue
@@ -252,9 +244,11 @@ class Recorder:
         return step
 
     def _write(self, *statements: sa.Executable) -> None:
-        with self.store.engine.begin() as db:
+        def work(db: sa.Connection) -> None:
             for statement in statements:
                 db.execute(statement)
+
+        self.store.transact(work)
 
 
 def _nothing() -> None:
@@ -262,23 +256,27 @@ def _nothing() -> None:
 
 
 def _write_counts(
-    db: sa.Connection, number: int, tasks: list[dict[str, Any]], steps: list[dict[str, Any]]
-) -> None:
+    db: sa.Connection,
+    number: int,
+    values: dict[str, Any],
+    tasks: list[dict[str, Any]],
+    steps: list[dict[str, Any]],
+) -> sa.Row[Any] | None:
+    row = db.execute(
+        sa.update(JOB_RUNS)
+        .where(JOB_RUNS.c.number == number, JOB_RUNS.c.ended_at.is_(None))
+        .values(**values)
+        .returning(JOB_RUNS.c.cancel_by)
+    ).first()
+    db.execute(
+        sa.update(ATTEMPTS)
+        .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+        .values(heartbeat_at=_NOW)
+    )
     if tasks:
-        db.execute(
-            sa.update(TASKS).where(
-                TASKS.c.number == number,
-                TASKS.c.stream == sa.bindparam("b_stream"),
-                TASKS.c.ended_at.is_(None),
-            ),
-            tasks,
-        )
+        mine = (TASKS.c.number == number, TASKS.c.stream == sa.bindparam("b_stream"))
+        db.execute(sa.update(TASKS).where(*mine, TASKS.c.ended_at.is_(None)), tasks)
     if steps:
-        db.execute(
-            sa.update(STEPS).where(
-                STEPS.c.number == number,
-                STEPS.c.stream == sa.bindparam("b_stream"),
-                STEPS.c.step == sa.bindparam("b_step"),
-            ),
-            steps,
-        )
+        step = (STEPS.c.number == number, STEPS.c.stream == sa.bindparam("b_stream"))
+        db.execute(sa.update(STEPS).where(*step, STEPS.c.step == sa.bindparam("b_step")), steps)
+    return row

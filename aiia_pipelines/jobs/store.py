@@ -2,9 +2,10 @@
 
 import os
 import socket
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
@@ -26,6 +27,9 @@ from aiia_pipelines.jobs.tables import (
     STEPS as STEP_ROWS,
 )
 
+T = TypeVar("T")
+PATIENCE = 30.0  # seconds that a write waits for a database that is away
+_PAUSE = 0.5
 _NOW = sa.func.clock_timestamp()
 _OPEN_TASKS = (TaskState.SCHEDULED, TaskState.RUNNING, TaskState.RESCHEDULED)
 _TASK_OF_JOB = {
@@ -56,62 +60,47 @@ class JobStore(JobReader):
         """Close the pooled connections."""
         self.engine.dispose()
 
+    def transact(self, work: Callable[[sa.Connection], T], patience: float = PATIENCE) -> T:
+        """Do work in one transaction, again while the database is away for at most `patience` seconds.
+
+        What a run has committed at its destination must reach the job history even if the database of
+        the history restarts at that moment.
+        """
+        end = time.monotonic() + patience
+        while True:
+            try:
+                with self.engine.begin() as db:
+                    return work(db)
+            except (sa.exc.OperationalError, sa.exc.InterfaceError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_PAUSE)
+
     # -- a job run begins -------------------------------------------------------------------
 
     def reserve(self) -> int:
         """Take the next number."""
-        with self.engine.begin() as db:
-            return int(db.execute(sa.select(NUMBER.next_value())).scalar_one())
+        return self.transact(
+            lambda db: int(db.execute(sa.select(NUMBER.next_value())).scalar_one())
+        )
 
     def create(
         self, new: NewJobRun, *, number: int | None = None, run_id: str | None = None
     ) -> int:
-        """Record a Pending job run with its first attempt; recording the same number twice changes nothing."""
+        """Record a Pending job run with its first attempt; the same number twice changes nothing."""
         number = number or self.reserve()
-        facts = asdict(new) | {"streams": list(new.streams), "number": number}
-        with self.engine.begin() as db:
-            made = db.execute(
-                insert(JOB_RUNS)
-                .values(**facts, state=JobState.PENDING)
-                .on_conflict_do_nothing(index_elements=["number"])
-            )
-            if made.rowcount:
-                db.execute(sa.insert(ATTEMPTS).values(number=number, attempt=1, run_id=run_id))
-                _add_tasks(db, number, new.streams)
+        self.transact(lambda db: _create(db, new, number, run_id))
         return number
 
     def take(self, number: int, new: NewJobRun) -> bool:
-        """Say that this process now works on the job run, and how; False when it has already ended."""
-        with self.engine.begin() as db:
-            row = _lock(db, number)
-            if row is None or JobState(row.state) in FINAL:
-                return False
-            db.execute(
-                sa.update(JOB_RUNS)
-                .where(JOB_RUNS.c.number == number)
-                .values(
-                    title=new.title,
-                    streams=list(new.streams),
-                    config=new.config,
-                    records_total=_records_before(new),
-                )
-            )
-            db.execute(
-                sa.update(ATTEMPTS)
-                .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
-                .values(
-                    host=socket.gethostname(), pid=os.getpid(), heartbeat_at=_NOW, started_at=_NOW
-                )
-            )
-            _add_tasks(db, number, new.streams)
-            return True
+        """Say that this process now works on the job run, and how; False when it has ended."""
+        return self.transact(lambda db: _take(db, number, new))
 
     # -- its state --------------------------------------------------------------------------
 
     def move(self, number: int, wanted: JobState) -> JobState | None:
-        """Bring a job run to a state that is not final; a late event changes nothing and gives None."""
-        with self.engine.begin() as db:
-            return _move(db, number, wanted)
+        """Bring a job run to a state that is not final; a late event changes nothing: None."""
+        return self.transact(lambda db: _move(db, number, wanted))
 
     def finish(
         self,
@@ -127,57 +116,95 @@ class JobStore(JobReader):
         Returns:
             The closing log line, which is already in the store; None when the run had ended before.
         """
-        with self.engine.begin() as db:
-            row = _lock(db, number)
-            if row is None or JobState(row.state) in FINAL:
-                return None
-            state = _outcome(db, row, wanted)
-            _close_tasks(db, number, state, failure)
-            records = db.execute(
-                sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
-                    TASKS.c.number == number, TASKS.c.state == TaskState.SUCCEEDED
-                )
-            ).scalar_one()
-            _move(db, number, state)
-            level, sentence = closing(state, int(records))
-            line = LogLine.of(level, sentence)
-            _write_lines(db, number, [*_failure_lines(db, number, failure), line])
-            db.execute(
-                sa.update(JOB_RUNS)
-                .where(JOB_RUNS.c.number == number)
-                .values(
-                    **_ending(db, number, failure, sentence),
-                    records=records,
-                    activity="",
-                    ended_at=_NOW,
-                )
-            )
-            db.execute(
-                sa.update(ATTEMPTS)
-                .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
-                .values(ended_at=_NOW, outcome=state)
-            )
-            return line
+        return self.transact(lambda db: _finish(db, number, wanted, failure))
 
     def request_cancel(self, number: int, *, by: str, reason: str = "") -> bool:
         """Ask a job run to stop; False when it has already ended."""
-        with self.engine.begin() as db:
-            row = _lock(db, number)
-            if row is None or JobState(row.state) in FINAL:
-                return False
-            db.execute(
-                sa.update(JOB_RUNS)
-                .where(JOB_RUNS.c.number == number, JOB_RUNS.c.cancel_by.is_(None))
-                .values(cancel_by=by, cancel_reason=reason)
-            )
-            return True
+        return self.transact(lambda db: _request_cancel(db, number, by, reason))
 
     # -- its log ----------------------------------------------------------------------------
 
     def write_log(self, number: int, lines: Sequence[LogLine]) -> None:
         """Append lines to the log of a job run."""
-        with self.engine.begin() as db:
-            _write_lines(db, number, lines)
+        self.transact(lambda db: _write_lines(db, number, lines))
+
+
+def _create(db: sa.Connection, new: NewJobRun, number: int, run_id: str | None) -> None:
+    facts = asdict(new) | {"streams": list(new.streams), "number": number}
+    made = db.execute(
+        insert(JOB_RUNS)
+        .values(**facts, state=JobState.PENDING)
+        .on_conflict_do_nothing(index_elements=["number"])
+    )
+    if made.rowcount:
+        db.execute(sa.insert(ATTEMPTS).values(number=number, attempt=1, run_id=run_id))
+        _add_tasks(db, number, new.streams)
+
+
+def _take(db: sa.Connection, number: int, new: NewJobRun) -> bool:
+    row = _lock(db, number)
+    if row is None or JobState(row.state) in FINAL:
+        return False
+    db.execute(
+        sa.update(JOB_RUNS)
+        .where(JOB_RUNS.c.number == number)
+        .values(
+            title=new.title,
+            streams=list(new.streams),
+            config=new.config,
+            records_total=_records_before(new),
+        )
+    )
+    db.execute(
+        sa.update(ATTEMPTS)
+        .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+        .values(host=socket.gethostname(), pid=os.getpid(), heartbeat_at=_NOW, started_at=_NOW)
+    )
+    _add_tasks(db, number, new.streams)
+    return True
+
+
+def _finish(
+    db: sa.Connection, number: int, wanted: JobState | None, failure: Failure | None
+) -> LogLine | None:
+    row = _lock(db, number)
+    if row is None or JobState(row.state) in FINAL:
+        return None
+    state = _outcome(db, row, wanted)
+    _close_tasks(db, number, state, failure)
+    committed = sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
+        TASKS.c.number == number, TASKS.c.state == TaskState.SUCCEEDED
+    )
+    records = int(db.execute(committed).scalar_one())
+    _move(db, number, state)
+    level, sentence = closing(state, records)
+    line = LogLine.of(level, sentence)
+    _write_lines(db, number, [*_failure_lines(db, number, failure), line])
+    db.execute(
+        sa.update(JOB_RUNS)
+        .where(JOB_RUNS.c.number == number)
+        .values(
+            **_ending(db, number, failure, sentence), records=records, activity="", ended_at=_NOW
+        )
+    )
+    db.execute(
+        sa.update(ATTEMPTS)
+        .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+        .values(ended_at=_NOW, outcome=state)
+    )
+    return line
+
+
+def _request_cancel(db: sa.Connection, number: int, by: str, reason: str) -> bool:
+    row = _lock(db, number)
+    if row is None or JobState(row.state) in FINAL:
+        return False
+    db.execute(
+        sa.update(JOB_RUNS)
+        .where(JOB_RUNS.c.number == number, JOB_RUNS.c.cancel_by.is_(None))
+        .values(cancel_by=by, cancel_reason=reason)
+    )
+    return True
 
 
 def _add_tasks(db: sa.Connection, number: int, streams: Iterable[str]) -> None:

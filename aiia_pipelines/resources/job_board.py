@@ -69,10 +69,12 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
                     f"Job run #{number} ended before it could begin.", allow_retries=False
                 )
             store.move(number, JobState.RUNNING)
-            with Recorder(store, number, sinks=[_dagster_log(context)]) as recorder:
-                recorder.log(Level.INFO, starting(new.type, number, new.title))
-                yield recorder
-            self.publish(context.instance, store, context.run.run_id)
+            try:
+                with Recorder(store, number, sinks=[_dagster_log(context)]) as recorder:
+                    recorder.log(Level.INFO, starting(new.type, number, new.title))
+                    yield recorder
+            finally:
+                self.publish(context.instance, store, context.run.run_id)
         finally:
             store.close()
 

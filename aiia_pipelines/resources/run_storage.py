@@ -101,7 +101,8 @@ class HookedRunStorage(PostgresRunStorage):
         numbers = self._jobs.numbers_of(run_id)
         if numbers:
             changed = [self._apply(number, run_id, event) for number in numbers.values()]
-            if any(changed):
+            # The run itself may have ended its job run before: its badge is published at the latest here.
+            if any(changed) or event.event_type in _ENDS:
                 self.add_run_tags(run_id, badge_tags(self._jobs.states_of(run_id)))
         with self._alone_with(run_id):
             super().handle_run_event(run_id, event, update_timestamp)

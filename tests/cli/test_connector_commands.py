@@ -1,0 +1,216 @@
+import json
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.local.ports import free_port
+from aiia_pipelines.local.postgres import EmbeddedPostgres
+
+pytestmark = pytest.mark.integration
+
+
+def test_the_list_holds_usable_and_broken_connectors(here: Any, aiia: Any) -> None:
+    here.write()
+    (here.connectors / "bad.yaml").write_text("name: bad\nkron: x\n", encoding="utf-8")
+    found = json.loads(aiia("connectors", "list").stdout)
+    assert [(row["name"], row["usable"]) for row in found] == [("bad", False), ("sample", True)]
+    assert list(found[0]) == [
+        "name", "title", "kind", "streams", "schedule", "timezone",
+        "destination", "tier", "usable", "problems",
+    ]  # fmt: skip
+    assert "✓ ok" in aiia("connectors", "list", "-o", "table").stdout
+
+
+def test_an_empty_folder_says_how_to_begin(here: Any, aiia: Any) -> None:
+    done = aiia("connectors", "list")
+    assert (done.stdout, done.exit_code) == ("[]\n", 0)
+    assert "aiia connectors new sql" in done.stderr
+
+
+def test_show_gives_references_in_place_of_secrets(here: Any, aiia: Any) -> None:
+    here.write()
+    told = json.loads(aiia("connectors", "show", "sample").stdout)
+    assert told["source"]["password"] == "${file:secrets/sample_read}"
+    assert "Sample DB" in aiia("connectors", "show", "sample", "-o", "table").stdout
+
+
+def test_show_lists_the_columns_of_a_stream_for_people(here: Any, aiia: Any) -> None:
+    path = here.write()
+    columns = "    columns: {id: {type: int32, nullable: false, checks: {gt: 0}}, name: {}}\n"
+    path.write_text(path.read_text(encoding="utf-8") + columns, encoding="utf-8")
+    page = aiia("connectors", "show", "sample", "-o", "plain").stdout
+    assert "int32" in page
+    assert "not null  gt 0" in page
+    assert "learned" in page
+
+
+def test_an_unknown_connector_ends_with_3_and_the_nearest_name(here: Any, aiia: Any) -> None:
+    here.write()
+    done = aiia("connectors", "show", "sampel", "-o", "json")
+    assert done.exit_code == 3
+    assert "did you mean 'sample'" in json.loads(done.stderr)["message"]
+
+
+def test_validate_tells_every_mistake_with_its_line(here: Any, aiia: Any) -> None:
+    here.write()
+    assert (
+        aiia("connectors", "validate", "-o", "plain").stdout == "✓ 1 connector file can be used.\n"
+    )
+    (here.connectors / "bad.yaml").write_text(
+        "name: bad\ntitle: Bad\nkron: x\ntier: huge\nsource: {kind: sql, url: 'sqlite://'}\n"
+        "streams: [{name: a, table: a}]\n",
+        encoding="utf-8",
+    )
+    done = aiia("connectors", "validate")
+    assert done.exit_code == 5
+    told = json.loads(done.stdout)
+    assert [problem["line"] for problem in told["problems"]] == [3, 4]
+    assert not told["valid"]
+    lines = aiia("connectors", "validate", "-o", "plain").stdout.splitlines()
+    assert lines[0].startswith("connectors/bad.yaml:3: ")
+
+
+def test_validate_checks_one_file_alone(here: Any, aiia: Any) -> None:
+    good = here.write()
+    bad = here.connectors / "bad.yaml"
+    bad.write_text("name: bad\n", encoding="utf-8")
+    assert aiia("connectors", "validate", good).exit_code == 0
+    assert aiia("connectors", "validate", bad).exit_code == 5
+    assert aiia("connectors", "validate", here.connectors / "none.yaml").exit_code == 2
+
+
+def run(here: Any, *args: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, **here.environment()}
+    command = [sys.executable, "-m", "aiia_pipelines", *args]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_preview_shows_the_first_rows(here: Any) -> None:
+    here.write()
+    found = json.loads(run(here, "connectors", "preview", "sample", "-n", "2").stdout)
+    assert [row["id"] for row in found] == [1, 2]
+    assert found[0] == {"id": 1, "name": "row 1", "price": "1"}
+    shown = run(here, "connectors", "preview", "sample", "-n", "2", "-o", "table")
+    assert "row 2" in shown.stdout
+    assert "row 3" not in shown.stdout
+
+
+def test_an_unreachable_source_ends_with_11_and_a_remedy(here: Any, aiia: Any) -> None:
+    port = free_port()
+    here.write(url=f"postgresql://a@127.0.0.1:{port}/b")
+    done = aiia("connectors", "preview", "sample", "-o", "json")
+    assert done.exit_code == 11
+    told = json.loads(done.stderr)
+    assert told["code"] == "connection-refused"
+    assert f"127.0.0.1:{port}" in told["remedy"]
+
+
+def test_discover_prints_columns_in_the_form_of_a_connector_file(here: Any, aiia: Any) -> None:
+    path = here.write()
+    text = aiia("connectors", "discover", "sample", "-o", "plain").stdout
+    assert "id:\n      type: int32\n      nullable: false" in text
+    columns = json.loads(aiia("connectors", "discover", "sample").stdout)["streams"][0]["columns"]
+    entry = f"    columns: {json.dumps(columns)}\n"
+    path.write_text(path.read_text(encoding="utf-8") + entry, encoding="utf-8")
+    assert aiia("connectors", "validate").exit_code == 0
+
+
+def test_schema_shows_the_columns_at_the_source(here: Any, store: JobStore, aiia: Any) -> None:
+    here.write()
+    found = json.loads(aiia("connectors", "schema", "sample").stdout)
+    assert [(row["column"], row["type"]) for row in found] == [
+        ("id", "int32"),
+        ("name", "string"),
+        ("price", "decimal"),
+    ]
+    assert aiia("connectors", "schema", "sample", "--stream", "rowz").exit_code == 3
+
+
+def test_a_changed_source_differs_until_it_is_accepted(
+    here: Any, server: EmbeddedPostgres, store: JobStore, aiia: Any
+) -> None:
+    here.write()
+    assert aiia("connectors", "schema", "sample", "--accept").exit_code == 0
+    assert aiia("connectors", "schema", "sample", "--diff").exit_code == 0
+    db = server.connect("sample", "sample_read")
+    db.autocommit = True
+    with db.cursor() as cursor:
+        cursor.execute("alter table public.rows rename column name to label")
+        try:
+            done = aiia("connectors", "schema", "sample", "--diff")
+            assert done.exit_code == 10
+            told = json.loads(done.stdout)["differences"]["rows"]
+            assert "column 'name' (string) is missing" in told[0]
+            assert "label" in aiia("connectors", "schema", "sample", "--diff", "-o", "plain").stdout
+            assert aiia("connectors", "schema", "sample", "--accept").exit_code == 0
+            assert aiia("connectors", "schema", "sample", "--diff").exit_code == 0
+        finally:
+            cursor.execute("alter table public.rows rename column label to name")
+    db.close()
+
+
+def given(here: Any, **more: Any) -> list[str]:
+    port = here.server.port
+    options = {
+        "name": "orders",
+        "title": "Orders DB",
+        "url": f"postgresql://sample_read@127.0.0.1:{port}/sample",
+        "password-ref": "${file:secrets/sample_read}",
+        "table": "public.rows",
+    } | more
+    return [part for name, value in options.items() for part in (f"--{name}", value)]
+
+
+def test_new_writes_a_tested_file_that_can_be_used(here: Any, aiia: Any) -> None:
+    done = aiia("connectors", "new", "sql", *given(here))
+    assert done.exit_code == 0, done.stderr
+    assert "✓ login" in done.stderr
+    assert json.loads(done.stdout)["file"] == str(here.connectors / "orders.yaml")
+    assert aiia("connectors", "validate").exit_code == 0
+    assert run(here, "connectors", "preview", "orders", "-n", "1").returncode == 0
+
+
+def test_new_writes_nothing_when_the_test_fails(here: Any, aiia: Any) -> None:
+    url = f"postgresql://sample_read@127.0.0.1:{here.server.port}/nowhere"
+    done = aiia("connectors", "new", "sql", *given(here, url=url))
+    assert done.exit_code == 11
+    assert "Nothing was written" in done.stderr
+    assert not list(here.connectors.iterdir())
+    assert aiia("connectors", "new", "sql", *given(here, url=url), "--no-test").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"title": "two\nlines"},
+        {"name": "Orders"},
+        {"password-ref": "hunter2hunter2"},
+        {"schedule": "* *"},
+    ],
+)
+def test_new_refuses_what_no_connector_file_may_hold(
+    here: Any, aiia: Any, wrong: dict[str, str]
+) -> None:
+    done = aiia("connectors", "new", "sql", *given(here, **wrong))
+    assert done.exit_code == 5
+    assert "hunter2hunter2" not in done.stderr
+    assert not list(here.connectors.iterdir())
+
+
+def test_new_never_overwrites(here: Any, aiia: Any) -> None:
+    path = here.write("orders")
+    before = path.read_text(encoding="utf-8")
+    done = aiia("connectors", "new", "sql", *given(here))
+    assert done.exit_code == 2
+    assert "already a connector 'orders'" in done.stderr
+    assert path.read_text(encoding="utf-8") == before
+
+
+def test_new_asks_nothing_where_nobody_answers(here: Any, aiia: Any) -> None:
+    done = aiia("connectors", "new", "sql", "--name", "orders", "--no-input")
+    assert done.exit_code == 2
+    assert "--title, --url, --table" in done.stderr
