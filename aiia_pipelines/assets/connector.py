@@ -6,9 +6,10 @@ and a source that does not answer is waited for once (docs/adr/0004).
 
 import os
 from collections.abc import Iterator, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+from dagster._core.errors import DagsterExecutionInterruptedError
 
 from aiia_pipelines.assets import checks
 from aiia_pipelines.config.connector import Connector, Stream
@@ -20,20 +21,25 @@ from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources.job_board import JobBoard, settings
+from aiia_pipelines.schedules.ticks import longest_pause
+from aiia_pipelines.sync.faults import Stopped
 
+_INTERRUPTED = (Stopped, KeyboardInterrupt, DagsterExecutionInterruptedError)
 _KIND_ICONS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mariadb", "sqlite": "sqlite"}
 
 
 def build(connector: Connector) -> dg.AssetsDefinition:
     """Make the assets of a connector; nothing of its kind is imported until a run."""
     name = connector.name
+    freshness = _freshness(connector)
     selected = [checks.spec_of(connector, stream) for stream in connector.streams]
 
     @dg.multi_asset(
         name=f"refresh_{name}",
-        specs=[_spec(connector, stream) for stream in connector.streams],
+        specs=[_spec(connector, stream, freshness) for stream in connector.streams],
         check_specs=[spec for specs in selected for spec in specs],
         can_subset=True,
         pool=f"connector_{name}",
@@ -47,7 +53,9 @@ def build(connector: Connector) -> dg.AssetsDefinition:
     return refresh
 
 
-def _spec(connector: Connector, stream: Stream) -> dg.AssetSpec:
+def _spec(
+    connector: Connector, stream: Stream, freshness: dg.FreshnessPolicy | None
+) -> dg.AssetSpec:
     columns = [
         dg.TableColumn(
             name=name,
@@ -74,7 +82,7 @@ def _spec(connector: Connector, stream: Stream) -> dg.AssetSpec:
         kinds={_kind(connector), "pandera", "table"},
         tags={"aiia/tier": connector.tier},
         metadata=metadata,
-        freshness_policy=_freshness(connector),
+        freshness_policy=freshness,
     )
 
 
@@ -85,14 +93,12 @@ def _kind(connector: Connector) -> str:
 
 
 def _freshness(connector: Connector) -> dg.FreshnessPolicy | None:
-    """Ask for fresh data a day after the last tick at the latest; unscheduled connectors have no such date."""
+    """Ask for new data a day after they were due at the latest; without a schedule none are due."""
     if connector.schedule is None:
         return None
-    return dg.FreshnessPolicy.cron(
-        deadline_cron=connector.schedule,
-        lower_bound_delta=timedelta(days=1),
-        timezone=connector.timezone,
-    )
+    # Not Dagster's policy for crons: that walks a thousand ticks for each asset, and refuses some crons.
+    pause = longest_pause(connector.schedule, connector.timezone, datetime.now(UTC))
+    return dg.FreshnessPolicy.time_window(fail_window=pause + timedelta(days=1))
 
 
 def _refresh(
@@ -113,7 +119,14 @@ def _refresh(
         config=connector.public(),
     )
     with board.open(context, new) as recorder:
-        yield from _sync(recorder, connector, streams, found)
+        try:
+            yield from _sync(recorder, connector, streams, found)
+        except _INTERRUPTED:
+            # A request that did not come through Dagster: its run must end as cancelled, too.
+            run = context.instance.get_run_by_id(context.run_id)
+            if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+                context.instance.report_run_canceling(run, "Its job run was stopped.")
+            raise KeyboardInterrupt from None
 
 
 def _sync(
@@ -140,6 +153,7 @@ def _sync(
         ),
     )
     failures: dict[str, Failure] = {}
+    wanted: JobState | None = None
     try:
         for outcome in engine.run(streams):
             if isinstance(outcome, Synced):
@@ -147,8 +161,12 @@ def _sync(
             else:
                 failures[outcome.stream] = outcome.failure
                 yield from checks.broken(connector, outcome)
+    except _INTERRUPTED:
+        wanted = JobState.CANCELLED
+        store.request_cancel(recorder.number, by="a signal to its process")
+        raise
     finally:
-        line = store.finish(recorder.number)
+        line = store.finish(recorder.number, wanted)
         if line is not None:
             recorder.tell_sinks(line)
     if failures:

@@ -11,9 +11,9 @@ import click
 
 from aiia_pipelines.cli.exits import Exit, Stop, leave, tell
 from aiia_pipelines.cli.main import Command
-from aiia_pipelines.cli.output import Shown
 from aiia_pipelines.cli.session import load, opened, output, prepared, reading
 from aiia_pipelines.config.faults import ConfigInvalid
+from aiia_pipelines.jobs.log import escape
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
@@ -44,20 +44,22 @@ def doctor() -> None:
     """Check everything in order, and say what to mend first."""
     out = output()
     findings = list(_examine())
-    out.rows(
-        findings,
-        _facts,
-        Shown("", lambda found: found.mark),
-        Shown("Check", lambda found: found.check),
-        Shown("Finding", lambda found: found.note),
-        Shown("What to do", lambda found: found.remedy),
-    )
+    if out.form() in {"table", "plain"}:
+        out.lines(line for found in findings for line in _lines(found))
+    else:
+        out.rows(findings, _facts)
     first = next((found for found in findings if found.verdict == "problem"), None)
     if first is None:
         out.say("Nothing is in the way.")
         leave(Exit.OK)
     out.say(f"Mend first: {first.check}. {first.remedy}")
     leave(first.exit_code)
+
+
+def _lines(found: Finding) -> Iterator[str]:
+    yield escape(f"{found.mark} {found.check:<20} {found.note}")
+    if found.remedy:
+        yield escape(f"{'':<22} → {found.remedy}")
 
 
 def _facts(found: Finding) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from aiia_pipelines.jobs.redaction import REDACTOR
 Form = Literal["table", "json", "ndjson", "csv", "plain"]
 FORMS: tuple[Form, ...] = ("table", "json", "ndjson", "csv", "plain")
 Record = Mapping[str, Any]
+_GAP = 2
+_NARROWEST = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class Shown:
     text: Callable[[Any], str]
     right: bool = False
     style: Callable[[Any], str] | None = None
-    # Columns that may be cut before others when the terminal is narrow.
+    # Columns that are cut when the terminal is narrow.
     yields: bool = False
 
 
@@ -143,29 +146,36 @@ def _cell(value: object) -> object:
 
 def _table(rows: Sequence[Any], columns: Sequence[Shown]) -> None:
     # rich costs 0.15 s of CPU, which only tables have to pay.
-    from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
+    cells = [[escape(column.text(row)) for column in columns] for row in rows]
+    widths = [
+        max(cell_len(text) for text in (column.title, *(line[place] for line in cells)))
+        for place, column in enumerate(columns)
+    ]
+    _fit(widths, columns)
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for column, width in zip(columns, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(
-            column.title,
-            justify="right" if column.right else "left",
-            no_wrap=True,
-            overflow="ellipsis",
-            ratio=None,
-            min_width=12 if column.yields else len(column.title),
-            max_width=60 if column.yields else None,
+            column.title, justify=justify, width=width, no_wrap=True, overflow="ellipsis"
         )
-    for row in rows:
-        table.add_row(
-            *(
-                Text(escape(column.text(row)), style=column.style(row) if column.style else "")
-                for column in columns
-            )
-        )
-    # Away from a terminal nothing is cut: the reader's width is not known.
-    width = None if sys.stdout.isatty() else 10_000
-    Console(file=sys.stdout, width=width, highlight=False).print(table)
+    for row, line in zip(rows, cells, strict=True):
+        styles = [column.style(row) if column.style else "" for column in columns]
+        table.add_row(*(Text(text, style) for text, style in zip(line, styles, strict=True)))
+    width = sum(widths) + _GAP * len(widths)
+    Console(file=sys.stdout, width=width, highlight=False, soft_wrap=True).print(table)
+
+
+def _fit(widths: list[int], columns: Sequence[Shown]) -> None:
+    """Cut the columns that yield to what a terminal leaves; elsewhere the reader's width is unknown."""
+    yielding = [place for place, column in enumerate(columns) if column.yields]
+    if not (sys.stdout.isatty() and yielding):
+        return
+    fixed = sum(width for place, width in enumerate(widths) if place not in yielding)
+    left = shutil.get_terminal_size().columns - fixed - _GAP * len(widths)
+    for place in yielding:
+        widths[place] = min(widths[place], max(_NARROWEST, left // len(yielding)))

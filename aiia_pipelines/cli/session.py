@@ -111,9 +111,9 @@ def store(session: Session) -> Iterator["JobStore"]:
 @contextmanager
 def reading(session: Session) -> Iterator["connection"]:
     """Open the store for reading."""
-    from aiia_pipelines.jobs import history
+    from aiia_pipelines.jobs.history import connect
 
-    db = history.connect(session.url)
+    db = connect(session.url)
     try:
         yield db
     finally:

@@ -1,8 +1,16 @@
 """What the column types of databases are called here, and how a value of each is read without loss."""
 
-from typing import Any
+import datetime as dt
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, cast
 
+import psycopg
 import sqlalchemy as sa
+from psycopg import DataError
+from psycopg.abc import AdaptContext, Buffer
+from psycopg.adapt import Loader
+from psycopg.pq import Format
 
 from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors.base import SourceColumn, SourceFault
@@ -72,7 +80,9 @@ def _described(column: object, declared: str, *, nullable: bool) -> tuple[Source
     name = str(getattr(column, "name", ""))
     precision, scale = getattr(column, "precision", None), getattr(column, "scale", None)
     if oid == _NUMERIC:
-        text = "decimal" if precision is None else f"decimal({precision},{scale or 0})"
+        # PostgreSQL also knows scales below zero and above the precision.
+        bounded = precision is not None and 0 <= (scale or 0) <= precision
+        text = f"decimal({precision},{scale or 0})" if bounded else "decimal"
         form = _AS_IT_IS
     elif oid in _OIDS:
         text, form = _OIDS[oid], _AS_IT_IS
@@ -108,7 +118,9 @@ def describe_query(connection: sa.Connection, relation: str) -> Described:
     result = connection.exec_driver_sql(f"SELECT * FROM {relation} WHERE 1 = 0")
     names = list(result.keys())
     result.close()
-    return [(SourceColumn(name, None, nullable=True, declared="unknown"), _AS_IT_IS) for name in names]
+    return [
+        (SourceColumn(name, None, nullable=True, declared="unknown"), _AS_IT_IS) for name in names
+    ]
 
 
 def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:
@@ -122,3 +134,58 @@ def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:
         if isinstance(kind, generic):
             return ColumnType.parse(name)
     return None
+
+
+# -- values that Python's own types cannot hold ----------------------------------------------
+
+
+class _Unusual(Loader):
+    """Reads dates and times, and leaves what Python has no value for as text: infinity, BC, 24:00."""
+
+    inner: type[Loader]
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        """Use the driver's own loader for all that is usual."""
+        super().__init__(oid, context)
+        self._inner = self.inner(oid, context)
+
+    def load(self, data: Buffer) -> object:
+        """Read one value; the contract refuses texts by column and row."""
+        try:
+            return self._inner.load(data)
+        except DataError:
+            return bytes(data).decode()
+
+
+def keep_unusual_times(connection: sa.Connection) -> None:
+    """Make a PostgreSQL connection hand over times of any kind, instead of breaking off the read."""
+    driver = connection.connection.driver_connection
+    adapters = cast("psycopg.Connection", driver).adapters
+    for name in ("date", "time", "timestamp", "timestamptz"):
+        oid = adapters.types[name].oid
+        usual = adapters.get_loader(oid, Format.TEXT)
+        adapters.register_loader(oid, type(f"Unusual_{name}", (_Unusual,), {"inner": usual}))
+
+
+_FROM_TEXT: dict[str, Callable[[str], object]] = {
+    "date": dt.date.fromisoformat,
+    "time": dt.time.fromisoformat,
+    "timestamp": dt.datetime.fromisoformat,
+    "timestamptz": dt.datetime.fromisoformat,
+}
+
+
+def from_sqlite(kinds: Sequence[ColumnType | None], row: Sequence[Any]) -> Sequence[Any]:
+    """Read what SQLite keeps as text or number; what does not fit stays, for the contract to refuse."""
+    return [_from_sqlite(kind, value) for kind, value in zip(kinds, row, strict=True)]
+
+
+def _from_sqlite(kind: ColumnType | None, value: Any) -> Any:  # noqa: ANN401 - a value of any type
+    if kind is None:
+        return value
+    if kind.name == "bool" and type(value) is int and value in (0, 1):
+        return bool(value)
+    if kind.name in _FROM_TEXT and isinstance(value, str):
+        with suppress(ValueError):
+            return _FROM_TEXT[kind.name](value)
+    return value

@@ -1,8 +1,10 @@
 """The kind `sql`: tables and queries of any database that SQLAlchemy speaks to."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any, Literal, cast
 
 import sqlalchemy as sa
@@ -10,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors import _sql_types as types
 from aiia_pipelines.connectors._reach import Reached, reach, resolve, timed_out
 from aiia_pipelines.connectors.base import Row, Source, SourceColumn, SourceFault
@@ -23,20 +26,27 @@ _PORTS = {
     "hana": 30015,
 }
 _LOGIN = "login"
+_POSTGRESQL = "postgresql"
+_SQLITE = "sqlite"
 # libpq gives no SQLSTATE before login; these words of the server's English messages decide.
-_REFUSED = (
-    ("password authentication failed", "sqlstate:28P01"),
-    ("no password supplied", "sqlstate:28P01"),
-    ("is not permitted to log in", "sqlstate:28000"),
-    ("no pg_hba.conf entry", "sqlstate:28000"),
-    ("role ", "sqlstate:28000"),
+_REFUSED = tuple(
+    (re.compile(words), signal)
+    for words, signal in (
+        (r"password authentication failed|no password supplied", "sqlstate:28P01"),
+        (r"is not permitted to log in|no pg_hba\.conf entry", "sqlstate:28000"),
+        (r"role \".*\" does not exist", "sqlstate:28000"),
+    )
 )
+_FORBIDDEN = re.compile("permission denied for database")
+# What a query that writes ends with: it stands where only a SELECT may, or the snapshot is read-only.
+_WRITES = {"0A000", "25006"}
+_SERVER_WORDS = re.compile(r"^.*\b(?:FATAL|ERROR):\s*")
 
 
 class Options(BaseModel):
     """The `source:` part of a connector file of kind sql."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     kind: Literal["sql"]
     url: str = Field(
@@ -67,9 +77,13 @@ class SqlSource:
         self._options = options
         self._url = sa.make_url(options.url)
         self._dialect = self._url.get_backend_name()
+        if self._dialect == _POSTGRESQL:
+            # The one driver whose timeouts, snapshot and types this file knows.
+            self._url = self._url.set(drivername=f"{_POSTGRESQL}+psycopg")
         self._engine: sa.Engine | None = None
         self._connection: sa.Connection | None = None
         self._expressions: dict[tuple[str, str], str] = {}
+        self._kinds: dict[tuple[str, str], ColumnType | None] = {}
 
     def describe(self) -> str:
         """Name the database for people, without password or driver."""
@@ -97,6 +111,11 @@ class SqlSource:
     def connect(self) -> None:
         """Reach the server, log in, and begin the one snapshot that all streams are read in."""
         began = time.monotonic()
+        if self._dialect == _SQLITE and not Path(str(self._url.database)).is_file():
+            # SQLite would make an empty one.
+            raise SourceFault(
+                f"There is no file {self.place()}.", "source:not-found", place=self.place()
+            )
         reached = self._reach() if self._url.host else None
         self._login(reached, self._options.connect_timeout - (time.monotonic() - began))
 
@@ -114,23 +133,29 @@ class SqlSource:
         )
         with self._translated(_LOGIN):
             options: dict[str, Any] = {}
-            if self._dialect == "postgresql":
+            if self._dialect == _POSTGRESQL:
                 options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             self._connection = self._engine.connect().execution_options(**options)
+            if self._dialect == _POSTGRESQL:
+                types.keep_unusual_times(self._connection)
+                # The snapshot is taken by the first statement, not by BEGIN.
+                self._connection.exec_driver_sql("SELECT 1")
+            elif self._dialect == _SQLITE:
+                self._connection.exec_driver_sql("PRAGMA query_only = ON")
 
     def _connect_args(self, reached: Reached | None, seconds: float) -> dict[str, Any]:
-        if self._dialect != "postgresql" or self._engine_driver() != "psycopg" or reached is None:
+        if self._dialect != _POSTGRESQL:
             return {}
-        return {
-            # The address that answered, so that the driver does not try the others one timeout each.
-            "hostaddr": reached.address,
+        # The address that answered, so that the driver does not try the others one timeout each.
+        address = {"hostaddr": reached.address} if reached else {}
+        return address | {
             # libpq takes whole seconds, two at least.
             "connect_timeout": max(2, round(seconds)),
             "application_name": "aiia_pipelines",
             "options": (
                 f"-c statement_timeout={self._options.statement_timeout}s"
                 " -c default_transaction_read_only=on -c TimeZone=UTC -c DateStyle=ISO"
-                " -c extra_float_digits=3 -c idle_in_transaction_session_timeout=0"
+                " -c IntervalStyle=postgres -c extra_float_digits=3 -c idle_in_transaction_session_timeout=0"
             ),
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -138,15 +163,12 @@ class SqlSource:
             "tcp_user_timeout": 60_000,
         }
 
-    def _engine_driver(self) -> str:
-        return str(self._url.get_dialect().driver)
-
     # -- reading ----------------------------------------------------------------------------
 
     def columns(self, stream: Stream) -> list[SourceColumn]:
         """Describe the columns of a table or a query, in order."""
-        with self._translated("describe"):
-            if self._dialect == "postgresql":
+        with self._translated("describe"), self._undone():
+            if self._dialect == _POSTGRESQL:
                 found = types.describe_postgresql(
                     self._open, self._relation(stream), table=stream.query is None
                 )
@@ -155,7 +177,25 @@ class SqlSource:
             else:
                 found = types.describe_query(self._open, self._relation(stream))
         self._expressions |= {(stream.name, column.name): form for column, form in found}
+        self._kinds |= {
+            (stream.name, column.name): self._kind(stream, column) for column, _ in found
+        }
         return [column for column, _ in found]
+
+    @staticmethod
+    def _kind(stream: Stream, column: SourceColumn) -> ColumnType | None:
+        """Tell the type of a column; that of a query of a source without types stands in the file."""
+        origins = {entry.from_ or name: entry.type for name, entry in stream.columns.items()}
+        return column.type or origins.get(column.name)
+
+    @contextmanager
+    def _undone(self) -> Iterator[None]:
+        """Leave the snapshot usable for the other streams when this one fails."""
+        if self._dialect != _POSTGRESQL:
+            yield
+            return
+        with self._open.begin_nested():
+            yield
 
     def batches(self, stream: Stream, names: Sequence[str]) -> Iterator[Sequence[Row]]:
         """Read the named columns of all rows, `batch_rows` at a time."""
@@ -164,12 +204,19 @@ class SqlSource:
             self._expressions.get((stream.name, name), "{}").format(quote(name)) for name in names
         )
         statement = f"SELECT {columns} FROM {self._relation(stream)}"
-        with self._translated("read"):
+        with self._translated("read"), self._undone():
             result = self._open.execution_options(
                 stream_results=True, max_row_buffer=stream.batch_rows
             ).exec_driver_sql(statement)
-            for rows in result.partitions(stream.batch_rows):
-                yield cast("Sequence[Row]", rows)
+            with closing(result):
+                for rows in result.partitions(stream.batch_rows):
+                    yield self._values(stream, names, cast("Sequence[Row]", rows))
+
+    def _values(self, stream: Stream, names: Sequence[str], rows: Sequence[Row]) -> Sequence[Row]:
+        if self._dialect != _SQLITE:
+            return rows
+        kinds = [self._kinds.get((stream.name, name)) for name in names]
+        return [types.from_sqlite(kinds, row) for row in rows]
 
     def _relation(self, stream: Stream) -> str:
         if stream.query is not None:
@@ -223,9 +270,15 @@ class SqlSource:
     def cancel(self) -> None:
         """Ask the server to stop the statement in progress."""
         connection = self._connection
-        driver = connection.connection.driver_connection if connection is not None else None
-        if driver is not None and hasattr(driver, "cancel_safe"):
-            driver.cancel_safe(timeout=5)
+        if connection is None:
+            return
+        # A connection that is just ending has nothing left to stop.
+        with suppress(SQLAlchemyError, connection.dialect.loaded_dbapi.Error):
+            driver: Any = connection.connection.driver_connection
+            if hasattr(driver, "cancel_safe"):
+                driver.cancel_safe(timeout=5)
+            elif hasattr(driver, "interrupt"):
+                driver.interrupt()
 
     def close(self) -> None:
         """Roll back the snapshot and disconnect."""
@@ -259,14 +312,18 @@ class SqlSource:
             if type(driver).__name__ == "ConnectionTimeout" or "timeout expired" in words:
                 return timed_out(self.place(), self._options.connect_timeout)
             for hint, signal in _REFUSED:
-                if hint in words:
+                if hint.search(words):
                     return SourceFault(
                         f"Invalid credentials for user {self._url.username} at {self.place()}.",
                         signal,
                         place=self.place(),
                     )
         state = getattr(driver, "sqlstate", None) or getattr(driver, "pgcode", None)
+        if stage == _LOGIN and _FORBIDDEN.search(words):
+            state = "42501"
         signals = (f"sqlstate:{state}",) if state else ()
+        if state in _WRITES:
+            signals = ("query:invalid",)
         diagnosis = getattr(getattr(driver, "diag", None), "message_primary", None)
         return SourceFault(
             f"{_sentence(diagnosis or words)} At {self.place()}.", *signals, place=self.place()
@@ -279,7 +336,8 @@ def open(options: Options) -> Source:  # noqa: A001 - the kinds' common entry is
 
 
 def _sentence(words: str) -> str:
-    first = (words.strip().splitlines() or ["no message"])[0].strip().rstrip(".")
+    first = _SERVER_WORDS.sub("", (words.strip().splitlines() or ["no message"])[0])
+    first = first.strip().rstrip(".")
     return f"{first[:1].upper()}{first[1:]}."
 
 

@@ -77,6 +77,10 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    stat = Path(f"/proc/{pid}/stat")
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        # Gone meanwhile, or a system without /proc: the next look, or its silence, decides.
+        return True
     # A killed process whose parent has not looked yet is still listed, as a zombie.
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    return stat.rpartition(")")[2].split()[0] != "Z"

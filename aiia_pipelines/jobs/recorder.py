@@ -148,6 +148,11 @@ class Recorder:
             if name == "validate":
                 task.records += records
 
+    def committed(self, stream: str, records: int) -> None:
+        """Take over the records that an earlier attempt of this job run committed."""
+        with self._lock:
+            self._tasks[stream].records = records
+
     def complete(self, stream: str, name: str) -> None:
         """Mark a step as completed."""
         with self._lock:
@@ -214,9 +219,15 @@ class Recorder:
         row = self.store.transact(
             lambda db: _write_counts(db, self.number, values, tasks, steps), patience
         )
-        if row and row.cancel_by and not self._cancelled.is_set():
+        if row and row.cancel_by:
+            self._cancel()
+
+    def _cancel(self) -> None:
+        with self._lock:
+            if self._cancelled.is_set():
+                return
             self._cancelled.set()
-            self.on_cancel()
+        self.on_cancel()
 
     def _beat(self) -> None:
         while not self._stop.wait(PULSE):

@@ -11,11 +11,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from aiia_pipelines.jobs import migrations
+from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine, closing
 from aiia_pipelines.jobs.reader import JobReader
 from aiia_pipelines.jobs.run import NewJobRun
-from aiia_pipelines.jobs.state import FINAL, STEPS, JobState, TaskState, advance, job_state_of
+from aiia_pipelines.jobs.state import (
+    FINAL,
+    STEPS,
+    IllegalTransition,
+    JobState,
+    TaskState,
+    job_state_of,
+    path,
+)
 from aiia_pipelines.jobs.tables import (
     ATTEMPTS,
     JOB_RUNS,
@@ -99,7 +108,13 @@ class JobStore(JobReader):
     # -- its state --------------------------------------------------------------------------
 
     def move(self, number: int, wanted: JobState) -> JobState | None:
-        """Bring a job run to a state that is not final; a late event changes nothing: None."""
+        """Bring a job run to a state that is not final; a late event changes nothing: None.
+
+        Raises:
+            IllegalTransition: The state is final; `finish` leads there.
+        """
+        if wanted in FINAL:
+            raise IllegalTransition(f"Job run #{number} becomes {wanted} by finish, not by move.")
         return self.transact(lambda db: _move(db, number, wanted))
 
     def finish(
@@ -171,6 +186,9 @@ def _finish(
     if row is None or JobState(row.state) in FINAL:
         return None
     state = _outcome(db, row, wanted)
+    if state is JobState.CANCELLED and failure is not None and failure.badge is not Badge.CANCELLED:
+        # How a process ended that was asked to end is no failure.
+        failure = None
     _close_tasks(db, number, state, failure)
     committed = sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
         TASKS.c.number == number, TASKS.c.state == TaskState.SUCCEEDED
@@ -254,14 +272,14 @@ def _lock(db: sa.Connection, number: int) -> sa.Row[Any] | None:
 
 def _move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
     row = _lock(db, number)
-    state = advance(JobState(row.state), wanted) if row else None
-    if state is None:
+    passed = path(JobState(row.state), wanted) if row else ()
+    if row is None or not passed:
         return None
-    values: dict[str, Any] = {"state": state}
-    if state is JobState.RUNNING and row is not None and row.started_at is None:
+    values: dict[str, Any] = {"state": passed[-1]}
+    if JobState.RUNNING in passed and row.started_at is None:
         values["started_at"] = _NOW
     db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(values))
-    return state
+    return passed[-1]
 
 
 def _outcome(db: sa.Connection, row: sa.Row[Any], wanted: JobState | None) -> JobState:
@@ -275,7 +293,8 @@ def _outcome(db: sa.Connection, row: sa.Row[Any], wanted: JobState | None) -> Jo
     ]
     worst = wanted or JobState.FAILED
     ended = [_TASK_OF_JOB.get(worst, TaskState.FAILED) if s in _OPEN_TASKS else s for s in states]
-    return job_state_of(ended) if ended and worst is not JobState.CANCELLED else worst
+    by_tasks = ended and worst not in (JobState.CANCELLED, JobState.REPLACED)
+    return job_state_of(ended) if by_tasks else worst
 
 
 def _close_tasks(db: sa.Connection, number: int, state: JobState, failure: Failure | None) -> None:

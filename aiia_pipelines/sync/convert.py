@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pyarrow as pa
 
 from aiia_pipelines.config.types import ColumnType
@@ -79,7 +80,20 @@ def _prepared(kind: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
         return [None if value is None else str(value) for value in values]
     if kind.name == "string" and any(value is not None and "\0" in value for value in values):
         raise ValueError("NUL character")
+    if kind.name == "float32" and not all(map(_is_float32, values)):
+        raise ValueError("more digits than 32 bits hold")
     return values
+
+
+def _is_float32(value: float | None) -> bool:
+    """Tell whether a number is one of 32 bits, or the shortest decimal of one."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
+        return True
+    try:
+        near = np.float32(value)
+    except OverflowError:
+        return False
+    return float(near) == value or float(str(near)) == value
 
 
 def _offender(kind: ColumnType, values: Sequence[Any]) -> int:

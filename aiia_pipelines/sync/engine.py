@@ -2,11 +2,12 @@
 
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from aiia_pipelines.config.connector import Connector, Stream
-from aiia_pipelines.connectors.base import Source
+from aiia_pipelines.connectors.base import Source, SourceFault
+from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.contracts import LearnedColumn
 from aiia_pipelines.jobs.failures import Failure, classify
 from aiia_pipelines.jobs.log import Level, connecting
@@ -14,7 +15,7 @@ from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.sync.contract import as_learned
 from aiia_pipelines.sync.destinations.base import Destination
-from aiia_pipelines.sync.faults import DestinationFault, Stopped
+from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Stopped
 from aiia_pipelines.sync.outcome import Broken, Synced
 from aiia_pipelines.sync.task import StreamSync
 
@@ -41,19 +42,20 @@ class Engine:
             self.recorder.start_task(stream.name)
         try:
             source = self._connect(streams)
-        except BaseException as fault:  # noqa: BLE001 - one of three places that catch all; told below
+        except BaseException as fault:
             failure = self._told(fault)
             for stream in streams:
                 self._end(stream.name, failure)
                 yield Broken(stream.name, failure)
-            self._reraise(fault)
+            if _is_stop(fault):
+                raise
             return
         finally:
             if source is None:
                 self.destination.close()
         try:
-            for stream in streams:
-                yield self._stream(source, stream)
+            for place, stream in enumerate(streams):
+                yield self._stream(source, stream, streams[place + 1 :])
         finally:
             source.close()
             self.destination.close()
@@ -79,23 +81,22 @@ class Engine:
     @contextmanager
     def _in_all(self, streams: Sequence[Stream], step: str) -> Iterator[None]:
         """Record a step that all streams of a connector share."""
-        contexts = [self.recorder.step(stream.name, step) for stream in streams]
-        for context in contexts:
-            context.__enter__()
-        try:
+        with ExitStack() as steps:
+            for stream in streams:
+                steps.enter_context(self.recorder.step(stream.name, step))
             yield
-        finally:
-            for context in contexts:
-                context.__exit__(None, None, None)
 
-    def _stream(self, source: Source, stream: Stream) -> Synced | Broken:
+    def _stream(self, source: Source, stream: Stream, later: Sequence[Stream]) -> Synced | Broken:
         task = StreamSync(self.connector, stream, source, self.destination, self.recorder)
         try:
             rows, changes = task.run(self.uid, self.learned(stream.name))
-        except BaseException as fault:  # noqa: BLE001 - one of three places that catch all
+        except BaseException as fault:
             failure = self._told(fault)
             self._end(stream.name, failure)
-            self._reraise(fault)
+            if _is_stop(fault):
+                for unread in later:
+                    self._end(unread.name, failure)
+                raise
             return Broken(stream.name, failure, getattr(fault, "rules", ()))
         if self.learned(stream.name) is None:
             self.learn(stream.name, as_learned(task.found))
@@ -111,7 +112,7 @@ class Engine:
         side = "destination" if isinstance(fault, DestinationFault) else "source"
         failure = classify(fault, side=side)
         level = Level.WARNING if isinstance(fault, Stopped) else Level.ERROR
-        detail = [*getattr(fault, "report", ()), *_trace(fault)]
+        detail = [*getattr(fault, "report", ()), *_trace(fault, failure.badge)]
         self.recorder.log(level, failure.headline, detail=detail)
         return failure
 
@@ -121,13 +122,16 @@ class Engine:
             stream, state.get(failure.badge.value, TaskState.FAILED), failure=failure
         )
 
-    @staticmethod
-    def _reraise(fault: BaseException) -> None:
-        if isinstance(fault, Stopped) or not isinstance(fault, Exception):
-            raise fault
+
+def _is_stop(fault: BaseException) -> bool:
+    return isinstance(fault, Stopped) or not isinstance(fault, Exception)
 
 
-def _trace(fault: BaseException) -> list[str]:
-    # A refusal by the source or a broken rule is explained by its sentence; the rest needs the traceback.
-    lines = "".join(traceback.format_exception(fault)).rstrip().splitlines()
+def _trace(fault: BaseException, badge: Badge) -> list[str]:
+    # What refused, and who stopped a run, is explained by its sentence. The chain of a fault of ours
+    # stays out: drivers repeat the values that they did not like.
+    ours = isinstance(fault, SourceFault | DestinationFault | ContractBroken | Stopped)
+    if ours and badge is not Badge.ERROR:
+        return []
+    lines = "".join(traceback.format_exception(fault, chain=not ours)).rstrip().splitlines()
     return [line for line in lines if line.strip()]

@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from numbers import Integral
 from typing import Any
 
 import pandas as pd
@@ -97,7 +98,7 @@ class Rules:
         violation.count += len(rows)
         for case in rows.head(SAMPLES - len(violation.samples)).itertuples():
             place = getattr(case, "index", None)
-            row = f"row {first_row + int(place):,}: " if isinstance(place, int) else ""
+            row = f"row {first_row + int(place):,}: " if isinstance(place, Integral) else ""
             violation.samples.append(f"{row}{masked(case.failure_case)}")
 
 

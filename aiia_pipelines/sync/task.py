@@ -46,6 +46,7 @@ class StreamSync:
             SourceFault, ContractBroken, DestinationFault, Stopped: Nothing was committed.
         """
         name = self._stream.name
+        self._stop_if_asked()
         with self._recorder.step(name, "parse", last=False):
             self.found = self._source.columns(self._stream)
             self._contract = agree(self._stream, self.found, learned)
@@ -61,6 +62,7 @@ class StreamSync:
         before = landing.committed_before()
         if before is not None:
             self._recorder.log(Level.INFO, f"{name}: an earlier attempt of this run committed it.")
+            self._recorder.committed(name, before[0])
             return before
         try:
             return self._land(landing, self._contract, rules)

@@ -1,11 +1,17 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
 import threading
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import aiia_pipelines
 from aiia_pipelines.jobs.failures import CATALOGUE, Failure
 from aiia_pipelines.jobs.log import Level, LogLine, render
 from aiia_pipelines.jobs.recorder import Recorder
@@ -341,3 +347,30 @@ def test_only_a_sync_that_has_ended_is_retried(store: JobStore, aiia: Any, reque
     done = aiia("jobs", "retry", tested)
     assert done.exit_code == 2
     assert "aiia test sample" in done.stderr
+
+
+def test_a_retry_is_a_new_job_run_that_points_to_the_old_one(
+    here: Any, store: JobStore, aiia: Any, request_of: Any
+) -> None:
+    here.write()
+    package = Path(aiia_pipelines.__file__).parent.parent
+    shutil.copy(package / "dagster.yaml", here.connectors.parent)
+    number = store.create(request_of())
+    fail(store, number)
+    # A process of its own: it leaves while the run it started goes on.
+    done = subprocess.run(
+        [sys.executable, "-m", "aiia_pipelines", "jobs", "retry", str(number)],
+        env={**os.environ, **here.environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["retry_of"] == number
+    ended = aiia("jobs", "wait", told["number"], "--timeout", "90s")
+    (run,) = json.loads(ended.stdout)
+    print(run, Path(here.server.home).joinpath("logs","runs"), aiia("jobs","logs",told["number"]).stdout)
+    assert (ended.exit_code, run["state"], run["records"]) == (0, "Completed", 20)
+    assert (run["trigger"], run["retry_of"]) == ("retry", number)
+    assert numbers(aiia, "--needs-attention") == []

@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -8,6 +9,7 @@ import pytest
 
 from aiia_pipelines.config.folder import read_folder
 from aiia_pipelines.definitions import definitions_of
+from aiia_pipelines.schedules.ticks import longest_pause
 
 SHOP = """\
 name: {name}
@@ -85,9 +87,9 @@ def test_a_broken_file_is_an_asset_that_tells_its_mistakes(made: dg.Definitions)
     broken = spec(made, "broken", "torn")
     assert broken.group_name == "broken_connectors"
     told = broken.description or ""
-    assert "torn.yaml:3: unknown key 'kron'" in told
-    assert "streams" in told
-    assert "source" in told
+    assert "torn.yaml:1: source: missing key" in told
+    assert "torn.yaml:3: kron: unknown key" in told
+    assert "torn.yaml:4: streams: must have at least 1 entry" in told
     assert {job.name for job in made.resolve_all_job_defs()} >= {"sync__shop", "sync__books"}
 
 
@@ -130,17 +132,36 @@ def test_each_rule_is_an_asset_check(made: dg.Definitions) -> None:
 
 
 def test_a_schedule_comes_with_a_date_by_which_data_must_be_fresh(made: dg.Definitions) -> None:
-    (schedule,) = made.resolve_schedule_defs() if hasattr(made, "resolve_schedule_defs") else (
-        made.get_repository_def().schedule_defs
-    )
+    (schedule,) = made.get_repository_def().schedule_defs
     assert schedule.name == "schedule__shop"
     assert schedule.cron_schedule == "0 2 * * *"
     assert schedule.execution_timezone == "Europe/Berlin"
     assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
     policy = spec(made, "shop", "orders").freshness_policy
     assert policy is not None
-    assert (policy.deadline_cron, policy.timezone) == ("0 2 * * *", "Europe/Berlin")
+    # Due each day, and one day to get there.
+    assert policy.fail_window.to_timedelta() == timedelta(days=2)
     assert spec(made, "books", "ledger").freshness_policy is None
+
+
+@pytest.mark.parametrize(
+    ("cron", "least", "most"),
+    [
+        ("* * * * *", timedelta(minutes=1), timedelta(minutes=1)),
+        ("0 * * * *", timedelta(hours=1), timedelta(hours=1)),
+        ("0 2 * * *", timedelta(days=1), timedelta(days=1)),
+        # Friday 18:00 to Monday 8:00 are 62 hours.
+        ("*/5 8-18 * * 1-5", timedelta(hours=38), timedelta(hours=62)),
+        ("0 6 1 * *", timedelta(days=31), timedelta(days=31)),
+        ("0 6 1 1 *", timedelta(days=366), timedelta(days=366)),
+    ],
+)
+def test_the_longest_pause_of_a_schedule_is_known_to_a_day(
+    cron: str, least: timedelta, most: timedelta
+) -> None:
+    for hour in range(0, 7 * 24, 5):
+        after = datetime(2026, 1, 5, tzinfo=UTC) + timedelta(hours=hour)
+        assert least <= longest_pause(cron, "UTC", after) <= most
 
 
 def test_streams_of_a_connector_share_an_operation_a_pool_and_a_job(made: dg.Definitions) -> None:

@@ -85,7 +85,7 @@ def test_only_the_check_of_the_broken_rule_fails(spoilt) -> None:
     (check,) = result.get_asset_check_evaluations()
     assert (check.passed, check.check_name, check.asset_key) == (False, "amount__ge", ORDERS)
     row = spoilt.row(result.run_id)
-    assert (row.state, row.failure_code) == ("Error", "data-invalid")
+    assert (row.state, row.failure_code) == ("Error", "value-invalid")
     assert list(row.streams) == ["orders"]
     lines = spoilt.log(row.number)
     assert lines[-1] == "FATAL: Job aborted with state ERROR."

@@ -63,8 +63,10 @@ def short(name: str) -> str:
 def staging_prefix(connector: str, stream: str) -> str:
     """Name the staging tables of a stream; the epoch follows after two underscores."""
     name = f"{connector}__{stream}"
-    if len(name) > 40 or not re.fullmatch(r"[a-z0-9_]+", name):
-        return f"{name[:24]}_{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    # `a__b` of `c` and `b__c` of `a` must not share a table.
+    if len(name) > 40 or not re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)*__[a-z0-9]+(_[a-z0-9]+)*", name):
+        mark = hashlib.sha256(f"{connector}/{stream}".encode()).hexdigest()[:12]
+        return f"{name[:24]}_{mark}"
     return name
 
 
@@ -115,9 +117,9 @@ def figure(column: str, name: str, contract: Contract) -> sql.Composed:
 
 
 def _same(column: ContractColumn) -> sql.Composed:
-    # json has no equality in PostgreSQL; its text is what was stored.
+    # json has no equality in PostgreSQL, and a month equals 30 days: their text is what was stored.
     form = "t.{c}::text is not distinct from s.{c}::text"
-    if column.type.name != "json":
+    if column.type.name not in {"json", "interval"}:
         form = "t.{c} is not distinct from s.{c}"
     return sql.SQL(form).format(c=sql.Identifier(column.name))
 

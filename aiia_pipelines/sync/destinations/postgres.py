@@ -23,6 +23,7 @@ _OPTIONS = (
     " -c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
 )
 _SAMPLES = 5
+_MAX_FIGURES = 1000  # a select list has at most 1664 entries
 
 
 class PostgresDestination:
@@ -35,16 +36,27 @@ class PostgresDestination:
 
     def describe(self) -> str:
         """Name the database for people, without password."""
-        parts = psycopg.conninfo.conninfo_to_dict(self._url)
+        parts = self._parts()
         user = f"{parts['user']}@" if "user" in parts else ""
         return f"postgresql://{user}{self._place(parts)}/{parts.get('dbname', '')}"
+
+    def _parts(self) -> dict[str, Any]:
+        try:
+            return dict(psycopg.conninfo.conninfo_to_dict(self._url))
+        except psycopg.ProgrammingError:
+            # libpq's message repeats the text, which may hold a password.
+            raise DestinationFault(
+                "The destination has no URL that PostgreSQL understands;"
+                " set AIIA_DESTINATION_<NAME> to postgresql://user@host:port/database.",
+                "config:invalid",
+            ) from None
 
     def _place(self, parts: Mapping[str, Any]) -> str:
         return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
 
     def connect(self) -> None:
         """Connect and make sure the control tables are there."""
-        place = self._place(psycopg.conninfo.conninfo_to_dict(self._url))
+        place = self._place(self._parts())
         with translated(place, login=True):
             self._connection = psycopg.connect(
                 self._url,
@@ -62,7 +74,7 @@ class PostgresDestination:
         """Take over a stream: a higher epoch, and no staging left of lower ones."""
         if self._connection is None:
             raise AssertionError("connect() comes first")
-        place = self._place(psycopg.conninfo.conninfo_to_dict(self._url))
+        place = self._place(self._parts())
         with translated(place):
             return PostgresLanding(self._connection, load, place)
 
@@ -129,7 +141,6 @@ class PostgresLanding:
 
     def duplicates(self, columns: Sequence[str]) -> tuple[int, list[str]]:
         """Count the staged rows that share their values in these columns with another row."""
-        self._make_stage()
         names = sql.SQL(", ").join(map(sql.Identifier, columns))
         filled = sql.SQL(" and ").join(
             sql.SQL("{} is not null").format(sql.Identifier(name)) for name in columns
@@ -138,6 +149,7 @@ class PostgresLanding:
             "select count(*) as n, {names} from {stage} where {filled} group by {names} having count(*) > 1"
         ).format(names=names, stage=self._stage, filled=filled)
         with translated(self._place):
+            self._make_stage()
             total = self._db.execute(
                 sql.SQL("select coalesce(sum(n), 0)::int8 from ({}) g").format(groups)
             ).fetchone()
@@ -150,13 +162,16 @@ class PostgresLanding:
         return (int(total[0]) if total else 0), shown
 
     def figures(self, wanted: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Any]:
-        """Compute the figures over the staged rows in one pass."""
+        """Compute the figures over the staged rows, as many in one pass as PostgreSQL takes."""
+        found: dict[tuple[str, str], Any] = {}
         with translated(self._place):
             self._make_stage()
-            parts = [text.figure(column, figure, self._load.contract) for column, figure in wanted]
-            query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(parts), self._stage)
-            row = self._db.execute(query).fetchone()
-        return dict(zip(wanted, row or (), strict=True))
+            for start in range(0, len(wanted), _MAX_FIGURES):
+                some = wanted[start : start + _MAX_FIGURES]
+                parts = [text.figure(column, name, self._load.contract) for column, name in some]
+                query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(parts), self._stage)
+                found |= zip(some, self._db.execute(query).fetchone() or (), strict=True)
+        return found
 
     # -- matching and committing ------------------------------------------------------------
 

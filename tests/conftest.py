@@ -1,0 +1,179 @@
+"""A PostgreSQL server for all tests of one process, and databases of their own for single tests."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from aiia_pipelines.jobs.redaction import REDACTOR
+from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.local.ports import free_port
+from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
+
+_NUMBER = count(1)
+READER = "canary_reader"
+ADMIN = "aiia"
+
+
+@dataclass(frozen=True)
+class Database:
+    """One database of the server; `execute` speaks as its owner."""
+
+    server: EmbeddedPostgres
+    name: str
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    def url(self, user: str = APPLICATION_ROLE, driver: str = "postgresql") -> str:
+        return self.server.url(self.name, user, driver)
+
+    def password(self, user: str) -> str:
+        return self.server.passwords.of(user)
+
+    def connect(self, user: str = APPLICATION_ROLE) -> Any:
+        return self.server.connect(self.name, user)
+
+    def execute(self, *statements: str, user: str = APPLICATION_ROLE) -> list[tuple[Any, ...]]:
+        connection = self.connect(user)
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                for statement in statements:
+                    cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def options(self, user: str = READER, **more: Any) -> dict[str, Any]:
+        """Give the `source:` part of a connector that reads this database."""
+        facts = {"kind": "sql", "url": self.url(user), "password": self.password(user)}
+        return facts | {"connect_timeout": 2} | more
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[EmbeddedPostgres]:
+    home = Path(tempfile.mkdtemp(prefix="aiia-", dir="/tmp"))
+    home.chmod(0o755)
+    found = EmbeddedPostgres(home, preferred_port=free_port())
+    found.bootstrap()
+    found.ensure_role(READER)
+    leftovers = found.log.parent
+    yield found
+    found.stop()
+    shutil.rmtree(leftovers, ignore_errors=True)
+    shutil.rmtree(home)
+
+
+@pytest.fixture
+def passfile(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let libpq find the passwords of the server in this process."""
+    monkeypatch.setenv("PGPASSFILE", str(server.passwords.pgpass))
+    return server.passwords.pgpass
+
+
+@pytest.fixture
+def new_database(server: EmbeddedPostgres, passfile: Path) -> Iterator[Callable[[str], Database]]:
+    made: list[Database] = []
+
+    def make(kind: str) -> Database:
+        found = Database(server, f"{kind}_{next(_NUMBER)}")
+        server.ensure_database(found.name, APPLICATION_ROLE)
+        made.append(found)
+        return found
+
+    yield make
+    admin = server.connect("postgres")
+    admin.autocommit = True
+    with admin.cursor() as cursor:
+        for database in made:
+            cursor.execute(f"drop database if exists {database.name} with (force)")
+    admin.close()
+
+
+@pytest.fixture
+def source_db(new_database: Callable[[str], Database]) -> Database:
+    """An empty database whose tables the reader may read."""
+    found = new_database("source")
+    found.execute(
+        f"alter default privileges grant select on tables to {READER}",
+        f"alter default privileges grant usage on schemas to {READER}",
+    )
+    return found
+
+
+@pytest.fixture
+def warehouse(new_database: Callable[[str], Database]) -> Database:
+    return new_database("warehouse")
+
+
+@pytest.fixture(scope="session")
+def _store_database(server: EmbeddedPostgres) -> Database:
+    found = Database(server, "store")
+    server.ensure_database(found.name, APPLICATION_ROLE)
+    return found
+
+
+@pytest.fixture
+def store(_store_database: Database, passfile: Path) -> Iterator[JobStore]:
+    """An empty job-run store."""
+    opened = JobStore.open(_store_database.url(driver="postgresql+psycopg2"))
+    with opened.engine.begin() as db:
+        db.exec_driver_sql("truncate aiia.job_runs, aiia.contracts cascade")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def store_db(_store_database: Database) -> Database:
+    return _store_database
+
+
+@pytest.fixture
+def request_of() -> Callable[..., NewJobRun]:
+    def make(*streams: str, **facts: Any) -> NewJobRun:
+        given = {
+            "connector": "sap_erp",
+            "title": "SAP ERP DB",
+            "streams": streams or ("rows",),
+            "trigger": Trigger.MANUAL,
+            "triggered_by": "sara",
+        }
+        return NewJobRun(**given | facts)
+
+    return make
+
+
+@pytest.fixture
+def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget every secret told so far, so that a leak is not hidden by the mask."""
+    monkeypatch.setattr(REDACTOR, "_known", None)
+    monkeypatch.setattr(REDACTOR, "_forms", set())
+
+
+@pytest.fixture
+def backends(server: EmbeddedPostgres) -> Callable[[str], int]:
+    """Count the sessions in a database."""
+
+    def ask(database: str) -> int:
+        connection = server.connect("postgres")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "select count(*) from pg_stat_activity where datname = %s", (database,)
+            )
+            found: tuple[int] = cursor.fetchone()
+        connection.close()
+        return found[0]
+
+    return ask
+
+
+__all__ = ["ADMIN", "READER", "Database", "psycopg2"]
