@@ -79,8 +79,11 @@ def opened() -> Session:
 
 
 @contextmanager
-def started() -> Iterator[Session]:
-    """Give the session of a command that writes; a server started for it stops when nobody uses it."""
+def started(*, stops: bool = False) -> Iterator[Session]:
+    """Give the session of a command that writes; a server started for it stops when nobody uses it.
+
+    With `stops` that holds also for a server that was running before: `aiia up` leaves none behind.
+    """
     settings = load()
     server = _embedded(settings)
     if server is None:
@@ -91,7 +94,7 @@ def started() -> Iterator[Session]:
         settings = _merged(server)
         yield Session(settings, str(settings.database_url), server, owned)
     finally:
-        if owned and not _in_use(server):
+        if (owned or stops) and not _in_use(server):
             server.stop()
 
 

@@ -29,7 +29,7 @@ def up(host: str | None, port: int | None) -> None:
     """Start database, worker, daemon and web server; Ctrl-C stops all of them."""
     _override("AIIA_HOST", host)
     _override("AIIA_PORT", port)
-    with started() as session:
+    with started(stops=True) as session:
         settings = session.settings
         with store(session):
             pass  # the tables are made, or the reason why not is told, before anything starts

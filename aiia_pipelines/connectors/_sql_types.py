@@ -18,6 +18,9 @@ from aiia_pipelines.connectors.base import SourceColumn, SourceFault
 # A described column and the expression that reads it; `{}` stands for the quoted name.
 Described = list[tuple[SourceColumn, str]]
 
+# A percent sign in somebody's query is no parameter.
+AS_WRITTEN = {"no_parameters": True}
+
 _AS_IT_IS = "{}"
 _AS_TEXT = "{}::text"
 _NUMERIC = 1700
@@ -44,7 +47,9 @@ _GENERIC = (
 
 def describe_postgresql(connection: sa.Connection, relation: str, *, table: bool) -> Described:
     """Describe the columns of a relation from what the server says of an empty result."""
-    result = connection.exec_driver_sql(f"SELECT * FROM {relation} LIMIT 0")
+    result = connection.exec_driver_sql(
+        f"SELECT * FROM {relation} LIMIT 0", execution_options=AS_WRITTEN
+    )
     cursor = result.cursor
     if cursor is None:
         raise AssertionError("a SELECT has a cursor")
@@ -115,7 +120,9 @@ def describe_table(connection: sa.Connection, schema: str | None, table: str) ->
 
 def describe_query(connection: sa.Connection, relation: str) -> Described:
     """List the columns of a query; only the connector file can say their types."""
-    result = connection.exec_driver_sql(f"SELECT * FROM {relation} WHERE 1 = 0")
+    result = connection.exec_driver_sql(
+        f"SELECT * FROM {relation} WHERE 1 = 0", execution_options=AS_WRITTEN
+    )
     names = list(result.keys())
     result.close()
     return [

@@ -199,15 +199,16 @@ class SqlSource:
 
     def batches(self, stream: Stream, names: Sequence[str]) -> Iterator[Sequence[Row]]:
         """Read the named columns of all rows, `batch_rows` at a time."""
-        quote = self._open.dialect.identifier_preparer.quote_identifier
         columns = ", ".join(
-            self._expressions.get((stream.name, name), "{}").format(quote(name)) for name in names
+            self._expressions.get((stream.name, name), "{}").format(self._quote(name))
+            for name in names
         )
         statement = f"SELECT {columns} FROM {self._relation(stream)}"
         with self._translated("read"), self._undone():
-            result = self._open.execution_options(
-                stream_results=True, max_row_buffer=stream.batch_rows
-            ).exec_driver_sql(statement)
+            streamed = {"stream_results": True, "max_row_buffer": stream.batch_rows}
+            result = self._open.exec_driver_sql(
+                statement, execution_options=types.AS_WRITTEN | streamed
+            )
             with closing(result):
                 for rows in result.partitions(stream.batch_rows):
                     yield self._values(stream, names, cast("Sequence[Row]", rows))
@@ -222,8 +223,14 @@ class SqlSource:
         if stream.query is not None:
             return f"({stream.query.strip().rstrip(';')}\n) AS stream_query"
         schema, table = self._table(stream)
-        quote = self._open.dialect.identifier_preparer.quote_identifier
-        return ".".join(quote(part) for part in (schema, table) if part)
+        return ".".join(self._quote(part) for part in (schema, table) if part)
+
+    def _quote(self, name: str) -> str:
+        dialect = self._open.dialect
+        quoted = dialect.identifier_preparer.quote_identifier(name)
+        # SQLAlchemy doubles percent signs for statements with parameters; these have none.
+        doubled = dialect.paramstyle in {"format", "pyformat"}
+        return quoted.replace("%%", "%") if doubled else quoted
 
     def _table(self, stream: Stream) -> tuple[str | None, str]:
         schema, _, table = str(stream.table).rpartition(".")
@@ -262,7 +269,10 @@ class SqlSource:
     def _stage_query(self, streams: Sequence[Stream]) -> str:
         with self._translated("read"):
             for stream in streams:
-                self._open.exec_driver_sql(f"SELECT * FROM {self._relation(stream)}").fetchmany(1)
+                statement = f"SELECT * FROM {self._relation(stream)}"
+                self._open.exec_driver_sql(
+                    statement, execution_options=types.AS_WRITTEN | {"stream_results": True}
+                ).fetchmany(1)
         return "a sample row of each stream"
 
     # -- ending -----------------------------------------------------------------------------

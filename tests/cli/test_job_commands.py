@@ -370,7 +370,6 @@ def test_a_retry_is_a_new_job_run_that_points_to_the_old_one(
     assert told["retry_of"] == number
     ended = aiia("jobs", "wait", told["number"], "--timeout", "90s")
     (run,) = json.loads(ended.stdout)
-    print(run, Path(here.server.home).joinpath("logs","runs"), aiia("jobs","logs",told["number"]).stdout)
     assert (ended.exit_code, run["state"], run["records"]) == (0, "Completed", 20)
     assert (run["trigger"], run["retry_of"]) == ("retry", number)
     assert numbers(aiia, "--needs-attention") == []

@@ -69,7 +69,7 @@ def test_rows_of_the_first_version_are_kept(engine: sa.Engine) -> None:
     assert migrations.current(engine) == migrations.head()
     with engine.connect() as db:
         found = db.exec_driver_sql(
-            "select connector, stream, message from aiia.job_runs join aiia.tasks using (number)"
+            "select connector, stream, log_lines.message from aiia.job_runs join aiia.tasks using (number)"
             " join aiia.log_lines using (number)"
         ).all()
     assert [tuple(row) for row in found] == [("a", "x", "m")]

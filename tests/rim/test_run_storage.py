@@ -1,7 +1,6 @@
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import pytest
@@ -18,13 +17,20 @@ from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
+# One process imports, four forks of it write.
 TAG = """
-import sys
+import os, sys
 from aiia_pipelines.resources.run_storage import HookedRunStorage
-storage = HookedRunStorage(sys.argv[1], should_autocreate_tables=False)
-for n in range(20):
-    storage.add_run_tags(sys.argv[2], {f"writer{sys.argv[3]}/{n}": "x"})
-storage.dispose()
+writers = []
+for writer in range(4):
+    if child := os.fork():
+        writers.append(child)
+        continue
+    storage = HookedRunStorage(sys.argv[1], should_autocreate_tables=False)
+    for n in range(20):
+        storage.add_run_tags(sys.argv[2], {f"writer{writer}/{n}": "x"})
+    os._exit(0)
+sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]) for writer in writers))
 """
 
 
@@ -124,15 +130,10 @@ def test_tags_that_several_processes_add_at_once_are_all_kept(rim) -> None:
     run = rim.create()
     url = rim.environment["AIIA_DATABASE_URL"]
 
-    def write(writer: int) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-c", TAG, url, run.run_id, str(writer)],
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-
-    with ThreadPoolExecutor(4) as writers:
-        done = list(writers.map(write, range(4)))
-    assert [found.stderr for found in done if found.returncode] == []
+    done = subprocess.run(
+        [sys.executable, "-c", TAG, url, run.run_id], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     written = {f"writer{writer}/{n}" for writer in range(4) for n in range(20)}
     assert written <= set(rim.tags(run.run_id))
     rim.instance.report_run_canceled(run)

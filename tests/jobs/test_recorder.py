@@ -1,0 +1,156 @@
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from aiia_pipelines.jobs.log import Level, LogLine, render
+from aiia_pipelines.jobs.recorder import Recorder
+from aiia_pipelines.jobs.run import Figure, NewJobRun
+from aiia_pipelines.jobs.state import JobState, TaskState
+from aiia_pipelines.jobs.store import JobStore
+
+pytestmark = pytest.mark.integration
+New = Callable[..., NewJobRun]
+
+
+@pytest.fixture
+def number(store: JobStore, request_of: New) -> int:
+    made = store.create(request_of())
+    store.take(made, request_of())
+    store.move(made, JobState.RUNNING)
+    return made
+
+
+@pytest.fixture
+def recorder(store: JobStore, number: int) -> Iterator[Recorder]:
+    with Recorder(store, number) as opened:
+        opened.start_task("rows")
+        yield opened
+
+
+def within(seconds: float, asked: Callable[[], object]) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if asked():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def row(store: JobStore, number: int) -> Any:
+    return store.row(number)
+
+
+def test_the_live_count_is_seen_while_the_run_goes_on(
+    store: JobStore, recorder: Recorder, number: int
+) -> None:
+    with recorder.step("rows", "validate", last=False):
+        recorder.count("rows", "validate", 123_456, 1000)
+        assert within(2, lambda: row(store, number).records == 123_456)
+    assert row(store, number).bytes == 1000
+    assert row(store, number).activity == "rows: validate"
+    assert row(store, number).peak_memory > 10_000_000
+    # The count is a field of the job run, never an event of its log.
+    assert store.log_after(number, 0) == []
+
+
+def test_the_heart_beats_every_second(store: JobStore, recorder: Recorder, number: int) -> None:
+    def beat() -> Any:
+        attempt = store.attempt_of(number)
+        return attempt.heartbeat_at if attempt is not None else None
+
+    first = beat()
+    assert within(2, lambda: beat() > first)
+
+
+def test_a_cancellation_is_seen_soon_and_told_once(
+    store: JobStore, recorder: Recorder, number: int
+) -> None:
+    told: list[str] = []
+    recorder.on_cancel = lambda: told.append(threading.current_thread().name)
+    store.request_cancel(number, by="sara")
+    assert within(2, lambda: recorder.cancelled)
+    threads = [threading.Thread(target=recorder.flush) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    time.sleep(1.2)
+    assert told == [f"job-{number}-pulse"]
+
+
+def test_a_database_that_goes_away_for_seconds_does_not_end_the_run(
+    store: JobStore, number: int, store_db: Any
+) -> None:
+    admin = store_db.server.connect("postgres")
+    admin.autocommit = True
+
+    def away(cursor: Any) -> None:
+        cursor.execute("alter database store allow_connections false")
+        for _ in range(6):
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname='store'")
+            time.sleep(0.5)
+        cursor.execute("alter database store allow_connections true")
+
+    with admin.cursor() as cursor:
+        outage = threading.Thread(target=away, args=(cursor,))
+        with Recorder(store, number) as recorder:
+            recorder.start_task("rows")
+            outage.start()
+            for piece in range(20):
+                with recorder.step("rows", "extract", last=False):
+                    recorder.count("rows", "validate", 1)
+                    time.sleep(0.1)
+                recorder.log(Level.INFO, f"piece {piece}")
+            outage.join()
+            recorder.end_task("rows", TaskState.SUCCEEDED)
+        store.finish(number)
+    admin.close()
+    assert store.state_of(number) is JobState.COMPLETED
+    assert row(store, number).records == 20
+    messages = [line.message for _, line in store.log_after(number, 0)]
+    pieces = [message for message in messages if message.startswith("piece")]
+    assert pieces == [f"piece {piece}" for piece in range(20)]
+
+
+def test_every_log_line_reaches_store_and_sinks_alike(store: JobStore, number: int) -> None:
+    heard: list[LogLine] = []
+    recorder = Recorder(store, number, sinks=[heard.append])
+    recorder.log(Level.ERROR, "a\nb", detail=["c\r", "password=hush-hush"])
+    kept = [line for _, line in store.log_after(number, 0)]
+    assert [render(line) for line in kept] == [render(line) for line in heard]
+    assert heard[0].message == "a\\u000ab"
+    assert heard[0].detail == ("c\\u000d", "password=***")
+
+
+def test_a_step_that_breaks_off_is_not_completed(
+    store: JobStore, recorder: Recorder, number: int
+) -> None:
+    with pytest.raises(ZeroDivisionError), recorder.step("rows", "extract"):
+        raise ZeroDivisionError
+    with recorder.step("rows", "prepare"):
+        pass
+    recorder.end_task("rows", TaskState.FAILED)
+    with store.engine.connect() as db:
+        query = "select step, state from aiia.steps where number = %s"
+        states = dict(tuple(row) for row in db.exec_driver_sql(query, (number,)))
+    assert (states["extract"], states["prepare"], states["commit"]) == (
+        "Failed",
+        "Completed",
+        "Skipped",
+    )
+
+
+def test_the_figures_of_both_sides_are_kept(
+    store: JobStore, recorder: Recorder, number: int
+) -> None:
+    for destination in ("9", "10"):
+        recorder.reconciled(
+            "rows",
+            [Figure(column="", figure="rows", source="10", destination=destination)],
+        )
+    with store.engine.connect() as db:
+        query = "select source, destination, agrees from aiia.reconciliations where number = %s"
+        assert db.exec_driver_sql(query, (number,)).one() == ("10", "10", True)
