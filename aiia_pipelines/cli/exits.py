@@ -106,6 +106,11 @@ _FAULTS: dict[str, tuple[Exit, str, str]] = {
     "aiia_pipelines.local.faults.EmbeddedFault": (Exit.UNREACHABLE, "no-database", ""),
     "aiia_pipelines.local.faults.ServiceLost": (Exit.UNREACHABLE, "service-lost", ""),
     "aiia_pipelines.local.running.AlreadyUp": (Exit.UNREACHABLE, "already-up", ""),
+    "psycopg2.errors.DiskFull": (
+        Exit.UNREACHABLE,
+        "database-full",
+        "Free space on the disk of the database server; nothing that was committed is lost.",
+    ),
     "psycopg2.errors.UndefinedTable": (Exit.UNREACHABLE, "no-store", _MIGRATE),
     "psycopg2.errors.UndefinedColumn": (Exit.UNREACHABLE, "store-outdated", _MIGRATE),
     "psycopg2.OperationalError": (Exit.UNREACHABLE, "database-unreachable", _UP),
@@ -115,6 +120,7 @@ _FAULTS: dict[str, tuple[Exit, str, str]] = {
 }
 _SENTENCES = {
     "no-store": "The database holds no job-run store yet.",
+    "database-full": "The database has no room left",
     "database-unreachable": "The database does not answer",
 }
 
@@ -138,10 +144,13 @@ def tell(fault: BaseException) -> Told:
         return Told(Exit.USAGE, "usage", _clean(fault.format_message()), _help_of(fault))
     if isinstance(fault, KeyboardInterrupt | click.Abort):
         return Told(Exit.INTERRUPTED, "interrupted", "Interrupted.")
-    for name in _names(fault):
-        if name in _FAULTS:
-            code, kind, remedy = _FAULTS[name]
-            return Told(code, kind, _sentence(kind, fault), remedy)
+    # SQLAlchemy wraps what the driver says into words of its own.
+    inner = getattr(fault, "orig", None)
+    for told in [inner, fault] if isinstance(inner, BaseException) else [fault]:
+        for name in _names(told):
+            if name in _FAULTS:
+                code, kind, remedy = _FAULTS[name]
+                return Told(code, kind, _sentence(kind, told), remedy)
     return Told(
         Exit.FAULT,
         "fault",

@@ -1,9 +1,11 @@
 """Follows job runs that are under way until they end."""
 
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +23,7 @@ from aiia_pipelines.jobs.store import JobStore
 
 _LOOK = 0.25  # seconds between two looks
 _QUIET_LOOK = 10.0  # seconds between two lines when nobody watches a terminal
+_LAST_WORDS = 30.0  # seconds that a process gets after its job run has ended
 _GONE = 5.0  # seconds that a process may be gone before its job run counts as lost
 
 
@@ -47,10 +50,18 @@ class Watch:
             self._show(rows, last=all(state in FINAL for state in states))
             if all(state in FINAL for state in states) or (end and time.monotonic() >= end):
                 self._clear()
+                self._see_off(states)
                 return states
             for run in self.launched:
                 self._look_after(run)
             time.sleep(_LOOK)
+
+    def _see_off(self, states: Sequence[JobState]) -> None:
+        """Let processes whose job runs have ended finish Dagster's part of the run."""
+        for run, state in zip(self.launched, states, strict=True):
+            if run.process is not None and state in FINAL:
+                with suppress(subprocess.TimeoutExpired):
+                    run.process.wait(_LAST_WORDS)
 
     def _look_after(self, run: Launched) -> None:
         """End a job run whose process died without a word."""

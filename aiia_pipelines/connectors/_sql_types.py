@@ -147,7 +147,7 @@ def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:
 
 
 class _Unusual(Loader):
-    """Reads dates and times, and leaves what Python has no value for as text: infinity, BC, 24:00."""
+    """Reads dates and times, and leaves as text what Python has no value for: infinity, BC, 24:00."""
 
     inner: type[Loader]
 
@@ -158,20 +158,23 @@ class _Unusual(Loader):
 
     def load(self, data: Buffer) -> object:
         """Read one value; the contract refuses texts by column and row."""
+        if bytes(data[:1]) == b"[":
+            # An array that does not begin at 1; a list would lose that.
+            return bytes(data).decode()
         try:
             return self._inner.load(data)
         except DataError:
             return bytes(data).decode()
 
 
-def keep_unusual_times(connection: sa.Connection) -> None:
-    """Make a PostgreSQL connection hand over times of any kind, instead of breaking off the read."""
+def keep_unusual_values(connection: sa.Connection) -> None:
+    """Make a PostgreSQL connection hand over times and arrays of any kind, instead of breaking off."""
     driver = connection.connection.driver_connection
     adapters = cast("psycopg.Connection", driver).adapters
-    for name in ("date", "time", "timestamp", "timestamptz"):
-        oid = adapters.types[name].oid
-        usual = adapters.get_loader(oid, Format.TEXT)
-        adapters.register_loader(oid, type(f"Unusual_{name}", (_Unusual,), {"inner": usual}))
+    for oid, name in _OIDS.items():
+        if name in _FROM_TEXT or name.startswith("list"):
+            usual = adapters.get_loader(oid, Format.TEXT)
+            adapters.register_loader(oid, type("Unusual", (_Unusual,), {"inner": usual}))
 
 
 _FROM_TEXT: dict[str, Callable[[str], object]] = {

@@ -80,8 +80,10 @@ class JobStore(JobReader):
             try:
                 with self.engine.begin() as db:
                     return work(db)
-            except (sa.exc.OperationalError, sa.exc.InterfaceError):
-                if time.monotonic() > end:
+            except (sa.exc.OperationalError, sa.exc.InterfaceError) as fault:
+                # A full disk does not empty itself.
+                full = str(getattr(fault.orig, "pgcode", None) or "").startswith("53")
+                if full or time.monotonic() > end:
                     raise
                 time.sleep(_PAUSE)
 

@@ -50,6 +50,7 @@ def _told(error: SerializableErrorInfo) -> RunEnded:
     info: SerializableErrorInfo | None = error
     while info is not None:
         names.append(f"class:{info.cls_name}")
-        message = info.message
+        # Dagster puts the class in front of what the exception says.
+        message = re.sub(rf"^[\w.]*\b{info.cls_name}: ", "", info.message)
         info = info.cause
     return RunEnded(message.strip().splitlines()[0] if message.strip() else "No message.", *names)

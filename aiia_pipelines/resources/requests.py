@@ -2,11 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 from dagster import DagsterRun
 
-from aiia_pipelines.config.connector import Connector
-from aiia_pipelines.config.folder import read_folder
+from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
+from aiia_pipelines.config.folder import read_connector
 from aiia_pipelines.jobs.run import NewJobRun, Trigger
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import settings
@@ -27,15 +28,12 @@ def requests_of(run: DagsterRun, parents: Mapping[str, int]) -> list[NewJobRun]:
 
     Runs of assets that belong to no connector of this installation have none.
     """
-    wanted = _selected(run)
-    if not wanted:
-        return []
-    known = read_folder(settings().connectors).connectors
-    return [
-        _request(run, known[name], streams, parents.get(name))
-        for name, streams in wanted.items()
-        if name in known and _are_streams(known[name], streams)
-    ]
+    found = []
+    for name, streams in _selected(run).items():
+        request = _request(run, name, streams, parents.get(name))
+        if request is not None:
+            found.append(request)
+    return found
 
 
 def _selected(run: DagsterRun) -> dict[str, list[str]]:
@@ -51,22 +49,32 @@ def _selected(run: DagsterRun) -> dict[str, list[str]]:
     return {}
 
 
-def _are_streams(connector: Connector, streams: list[str]) -> bool:
-    return set(streams) <= {stream.name for stream in connector.streams}
-
-
 def _request(
-    run: DagsterRun, connector: Connector, streams: list[str], parent: int | None
-) -> NewJobRun:
+    run: DagsterRun, name: str, streams: list[str], parent: int | None
+) -> NewJobRun | None:
     trigger, by = _trigger(run)
     retry_of = run.tags.get(tags.RETRY_OF) if run.parent_run_id is None else None
-    return NewJobRun(
-        connector=connector.name,
-        title=connector.title,
-        streams=tuple(s.name for s in connector.streams if not streams or s.name in streams),
+    request = NewJobRun(
+        connector=name,
+        title=name,
+        streams=tuple(streams),
         trigger=Trigger.RETRY if parent else trigger,
         triggered_by=by,
         retry_of=parent or (int(retry_of) if retry_of else None),
+    )
+    try:
+        connector = read_connector(settings().connectors, name)
+    except UnknownConnector:
+        return None  # somebody else's asset
+    except ConfigInvalid:
+        return request  # broken since it was loaded: the run itself tells what is wrong
+    known = [stream.name for stream in connector.streams]
+    if not set(streams) <= set(known):
+        return None
+    return replace(
+        request,
+        title=connector.title,
+        streams=tuple(stream for stream in known if not streams or stream in streams),
         priority=connector.priority,
         config=connector.public(),
     )

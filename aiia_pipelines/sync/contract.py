@@ -1,5 +1,6 @@
 """The contract of a stream: its columns, types, nulls and rules, agreed with the source before a row is read."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -69,14 +70,15 @@ def agree(
     present = {column.name: column for column in found}
     frozen = {column["name"]: column for column in learned or ()}
     declared = {column.from_ or name: (name, column) for name, column in stream.columns.items()}
-    wanted = list(dict.fromkeys([*(frozen or present), *declared]))
+    # A frozen column that is gone is replaced by the one that the file maps to its name.
+    renamed = {name for name, _ in declared.values()} - {*present, *declared}
+    wanted = [name for name in dict.fromkeys([*(frozen or present), *declared]) if name not in renamed]
     differences = [
         *_missing(wanted, found, frozen, declared),
         *_retyped(present, frozen, declared),
         *(_added(present, wanted) if frozen else ()),
     ]
-    unknown = [key for key in stream.key if key not in _targets(wanted, declared)]
-    differences += [f"key column '{key}' is not a column of the stream" for key in unknown]
+    differences += _misnamed(stream, [declared[n][0] if n in declared else n for n in wanted])
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
         raise ContractBroken(
@@ -133,7 +135,8 @@ def _expected(
 ) -> ColumnType | None:
     if name in declared and (kind := declared[name][1].type) is not None:
         return kind
-    return ColumnType.parse(frozen[name]["type"]) if name in frozen else None
+    known = frozen.get(name) or (frozen.get(declared[name][0]) if name in declared else None)
+    return ColumnType.parse(known["type"]) if known else None
 
 
 def _retyped(
@@ -160,8 +163,25 @@ def _added(present: Mapping[str, SourceColumn], wanted: Sequence[str]) -> list[s
     ]
 
 
-def _targets(wanted: Sequence[str], declared: _Declared) -> set[str]:
-    return {declared[name][0] if name in declared else name for name in wanted}
+def _misnamed(stream: Stream, targets: Sequence[str]) -> list[str]:
+    """List names that the stream's own columns do not bear, or bear twice."""
+    return [
+        *(
+            f"two columns of the source would be named '{name}'"
+            for name, times in Counter(targets).items()
+            if times > 1
+        ),
+        *(
+            f"key column '{name}' is not a column of the stream"
+            for name in stream.key
+            if name not in targets
+        ),
+        *(
+            f"column '{name}' that must be unique is not a column of the stream"
+            for name in stream.checks.unique
+            if name not in targets
+        ),
+    ]
 
 
 def _column(

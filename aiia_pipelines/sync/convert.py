@@ -27,6 +27,7 @@ _CLASSES: dict[str, tuple[type, ...]] = {
     "timestamp": (dt.datetime,), "timestamptz": (dt.datetime,), "interval": (str,), "json": (str,),
     "uuid": (str, UUID), "list": (list, tuple),
 }  # fmt: skip
+_ZONED = {"time", "timestamp", "timestamptz"}
 _MAX_DIGITS = 76  # of Arrow's widest decimal
 
 
@@ -57,25 +58,32 @@ def to_arrow(name: str, kind: ColumnType, values: Sequence[Any], first_row: int)
 
 
 def _check_classes(name: str, kind: ColumnType, values: Sequence[Any], first_row: int) -> None:
-    allowed = _CLASSES[kind.name]
-    found = set(map(type, values)) - {type(None)}
-    if found.issubset(allowed) and not _zones_differ(kind, values):
+    plain = kind.item is None and kind.name not in _ZONED
+    if plain and set(map(type, values)) <= {*_CLASSES[kind.name], type(None)}:
         return
     for place, value in enumerate(values):
-        if value is not None and (type(value) not in allowed or _zones_differ(kind, [value])):
+        if not _has_class(kind, value):
             raise _misfit(name, kind, value, first_row + place)
 
 
-def _zones_differ(kind: ColumnType, values: Sequence[Any]) -> bool:
-    if kind.name not in {"timestamp", "timestamptz", "time"}:
+def _has_class(kind: ColumnType, value: Any) -> bool:  # noqa: ANN401 - a value of any type
+    if value is None:
+        return True
+    if type(value) not in _CLASSES[kind.name]:
         return False
-    zoned = kind.name == "timestamptz"
-    return any(value is not None and (value.tzinfo is not None) != zoned for value in values)
+    if kind.item is not None:
+        return all(_has_class(kind.item, item) for item in value)
+    return kind.name not in _ZONED or (value.tzinfo is not None) == (kind.name == "timestamptz")
 
 
 def _prepared(kind: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
     if kind.name == "decimal" and pa.types.is_string(arrow_type(kind)):
         return [None if value is None else format(Decimal(value), "f") for value in values]
+    if kind.item is not None:
+        return [None if value is None else _prepared(kind.item, value) for value in values]
+    if kind.name == "timestamptz":
+        # Arrow would drop the offset when PYARROW_IGNORE_TIMEZONE is set, which importing pandera does.
+        return [None if value is None else value.astimezone(dt.UTC) for value in values]
     if kind.name == "uuid":
         return [None if value is None else str(value) for value in values]
     if kind.name == "string" and any(value is not None and "\0" in value for value in values):
@@ -90,7 +98,8 @@ def _is_float32(value: float | None) -> bool:
     if value is None or value != value:  # noqa: PLR0124 - NaN alone differs from itself
         return True
     try:
-        near = np.float32(value)
+        with np.errstate(over="ignore"):
+            near = np.float32(value)
     except OverflowError:
         return False
     return float(near) == value or float(str(near)) == value

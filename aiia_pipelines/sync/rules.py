@@ -142,9 +142,10 @@ def _check(name: str, argument: Any, kind: ColumnType) -> pandera.Check:  # noqa
 
 def _on_decimals(check: pandera.Check) -> pandera.Check:
     """Apply a check to numbers that travel as text because Arrow has no decimal that wide."""
-    inner = check._check_fn  # noqa: SLF001 - pandera offers no public way to wrap a built-in check
+    # pandera offers no public way to wrap a built-in check.
+    inner, given = check._check_fn, check._check_kwargs  # noqa: SLF001
     return pandera.Check(
-        lambda series: inner(series.map(Decimal, na_action="ignore").astype(object)),
+        lambda series: inner(series.map(Decimal, na_action="ignore").astype(object), **given),
         name=check.name,
         error=check.error,
     )

@@ -1,3 +1,4 @@
+import base64
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -24,7 +26,7 @@ PROGRAMS = Path(sys.executable).parent
 CONNECTOR = """\
 name: {name}
 title: {name} DB
-{extra}source:
+{more}source:
   kind: sql
   url: postgresql://shop_read@127.0.0.1:${{env:AIIA_POSTGRES_PORT}}/shop
   password: ${{{password}}}
@@ -40,12 +42,28 @@ SLOW = """\
     key: [id]
     batch_rows: 10
 """
+# Passwords that nothing else looks like, and that every kind of quoting changes.
+SECRETS = {
+    "shop_read": 'Kan@rie "vö/gel"+7%&?',
+    "nobody": "wróng/kanarie&+ 8%?",
+    "SHOP_PASSWORD": 'Kan@rie "vö/gel"+7%&?',
+    "elsewhere": "verdwaald+kanarie/9 %é",
+}
+PASSWORDS = {
+    "locked": "file:secrets/nobody",
+    "mixed": "env:SHOP_PASSWORD",
+}
+MORE = {
+    "ticker": 'schedule: "* * * * *"\n',
+    "astray": "destination: elsewhere\n",
+}
 CONNECTORS = {
     "shop": GOOD + "  - { name: customers, table: public.customers, key: [id] }\n",
     "typo": WRONG,
     "mixed": GOOD + WRONG,
     "slow": SLOW,
     "locked": GOOD,
+    "astray": GOOD,
 }
 SOURCE = """
 create table public.orders (id int primary key, amount numeric(9,2), note text);
@@ -70,6 +88,21 @@ def eventually(holds: Callable[[], Any], seconds: float, step: float = 0.2) -> A
     return found
 
 
+def _forms(secret: str) -> set[str]:
+    """Give a secret as text, in URLs, in JSON, in base64 and in the hex of a bytea."""
+    raw = secret.encode()
+    encoded = {base64.b64encode(raw).decode().rstrip("="), raw.hex()}
+    return encoded | {
+        secret,
+        quote(secret),
+        quote(secret, safe=""),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+    }
+
+
 @dataclass
 class Installation:
     """A home with a server, a source and connector files; everything runs as processes of their own."""
@@ -79,6 +112,9 @@ class Installation:
     url: str
     up: "subprocess.Popen[bytes] | None" = None
     said: list[str] = field(default_factory=list)
+
+    root = ROOT
+    programs = PROGRAMS
 
     @property
     def home(self) -> Path:
@@ -186,6 +222,25 @@ class Installation:
         found = self.query(f"select key, value from run_tags where run_id = '{run_id}'")
         return dict(found)
 
+    def leaks(self) -> list[str]:
+        """List the places outside of `secrets` that hold a password in any form."""
+        forms = {form for secret in SECRETS.values() for form in _forms(secret)}
+        found = [f"output: {text[:200]}" for text in self.said if any(f in text for f in forms)]
+        tables = self.query(
+            "select format('%I.%I', table_schema, table_name) from information_schema.tables"
+            " where table_schema in ('public', 'aiia')"
+        )
+        assert len(tables) > 20
+        for (table,) in tables:
+            rows = self.query(f"select t::text from {table} t")
+            found += [f"{table}: {row}"[:300] for (row,) in rows if any(f in row for f in forms)]
+        for path in self.home.rglob("*"):
+            apart = path.relative_to(self.home).parts[0] in {"secrets", "pgpass", "postgres"}
+            if path.is_file() and not apart:
+                text = path.read_text(errors="replace")
+                found += [str(path)] if any(form in text for form in forms) else []
+        return found
+
     # -- the source -------------------------------------------------------------------------
 
     def pace(self, seconds: float) -> None:
@@ -201,23 +256,24 @@ class Installation:
         return self.query(f"select id, xmin::text from {table} order by id", WAREHOUSE)
 
 
-def build(connectors: dict[str, str] = CONNECTORS, **extra: str) -> Installation:
-    """Make an installation whose server runs; `extra` is what a connector file says besides."""
+def build(*more: str) -> Installation:
+    """Make an installation whose server runs; `more` are connectors besides those that all have."""
     home = Path(tempfile.mkdtemp(prefix="aiia-", dir="/tmp"))
     home.chmod(0o755)
     server = EmbeddedPostgres(home, preferred_port=free_port())
     server.bootstrap()
+    for name in ("shop_read", "nobody"):
+        (home / "secrets" / name).write_text(f"{SECRETS[name]}\n")
     for role in ("shop_owner", "shop_read"):
         server.ensure_role(role)
     server.ensure_database("shop", "shop_owner")
     with closing(server.connect("shop", "shop_owner")) as db, db, db.cursor() as cursor:
         cursor.execute(SOURCE)
     (home / "connectors").mkdir()
-    (home / "secrets" / "nobody").write_text("not the password\n")
-    for name, streams in connectors.items():
-        password = "file:secrets/nobody" if name == "locked" else "file:secrets/shop_read"
+    for name, streams in (CONNECTORS | dict.fromkeys(more, GOOD)).items():
+        password = PASSWORDS.get(name, "file:secrets/shop_read")
         text = CONNECTOR.format(
-            name=name, streams=streams, password=password, extra=extra.get(name, "")
+            name=name, streams=streams, password=password, more=MORE.get(name, "")
         )
         (home / "connectors" / f"{name}.yaml").write_text(text)
     (home / "connectors" / "torn.yaml").write_text("name: torn\nkron: never\n")
@@ -238,7 +294,12 @@ def _environment(server: EmbeddedPostgres) -> tuple[dict[str, str], str]:
         for name, value in os.environ.items()
         if not name.startswith(("AIIA_", "PG", "DAGSTER_"))
     }
-    environment = {**kept, **found, **settings, "DAGSTER_HOME": str(ROOT)}
+    elsewhere = f"postgresql://aiia_app:{quote(SECRETS['elsewhere'], safe='')}@127.0.0.1"
+    secrets = {
+        "SHOP_PASSWORD": SECRETS["SHOP_PASSWORD"],
+        "AIIA_DESTINATION_ELSEWHERE": f"{elsewhere}:{server.port}/{WAREHOUSE}",
+    }
+    environment = {**kept, **found, **settings, **secrets, "DAGSTER_HOME": str(ROOT)}
     return environment, f"http://127.0.0.1:{port}"
 
 
@@ -255,8 +316,66 @@ def tear_down(found: Installation) -> None:
 
 
 @pytest.fixture(scope="module")
-def down() -> Iterator[Installation]:
+def installations() -> Iterator[Callable[..., Installation]]:
+    """Make installations and take them away."""
+    made: list[Installation] = []
+
+    def make(*more: str) -> Installation:
+        made.append(build(*more))
+        return made[-1]
+
+    yield make
+    for found in made:
+        tear_down(found)
+
+
+@pytest.fixture(scope="module")
+def down(installations: Callable[..., Installation]) -> Installation:
     """An installation whose services are not up."""
-    found = build()
-    yield found
-    tear_down(found)
+    return installations()
+
+
+@pytest.fixture(scope="session", name="eventually")
+def eventually_() -> Callable[..., Any]:
+    """Hand the waiting over: test modules cannot import from here."""
+    return eventually
+
+
+@pytest.fixture(scope="session")
+def exit_codes() -> Callable[[Installation], None]:
+    """Sync connectors that end in every way there is, side by side, and compare the exit codes."""
+
+    def check(found: Installation) -> None:
+        found.pace(0.5)
+        cancelled = found.start("aiia", "sync", "slow")
+        others = {
+            name: found.start("aiia", "sync", name)
+            for name in ("shop", "typo", "locked", "mixed", "astray")
+        }
+        assert eventually(lambda: found.latest("slow").get("state") == "Running", 60)
+        asked = found.run("aiia", "jobs", "cancel", str(found.latest("slow")["number"]))
+        assert asked.returncode == 0, asked.stderr
+        codes = {name: _code(found, process) for name, process in others.items()}
+        codes["cancelled"] = _code(found, cancelled)
+        impatient = found.run("aiia", "sync", "slow", "--timeout", "1s")
+        codes["impatient"] = impatient.returncode
+        found.run("aiia", "jobs", "cancel", str(found.latest("slow")["number"]))
+        assert eventually(lambda: found.latest("slow")["ended_at"], 30)
+        found.pace(0)
+        assert codes == {
+            "shop": 0,
+            "typo": 10,
+            "locked": 11,
+            "mixed": 14,
+            "astray": 11,
+            "cancelled": 12,
+            "impatient": 13,
+        }
+
+    return check
+
+
+def _code(found: Installation, process: "subprocess.Popen[str]") -> int:
+    out, err = process.communicate(timeout=120)
+    found.said += [out, err]
+    return process.returncode

@@ -153,16 +153,15 @@ def rim_environment(rim_server: EmbeddedPostgres, rim_connectors: Path) -> dict[
     return {**found, **settings, "AIIA_PROJECT": str(ROOT), "DAGSTER_HOME": str(ROOT)}
 
 
-@pytest.fixture(autouse=True)
-def _environment(
-    rim_environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    for name in [*os.environ]:
-        if name.startswith(("AIIA_", "PG", "DAGSTER_")):
-            monkeypatch.delenv(name)
-    for name, value in rim_environment.items():
-        monkeypatch.setenv(name, value)
-    return
+@pytest.fixture(autouse=True, scope="module")
+def _environment(rim_environment: dict[str, str]) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [*os.environ]:
+            if name.startswith(("AIIA_", "PG", "DAGSTER_")):
+                patch.delenv(name)
+        for name, value in rim_environment.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

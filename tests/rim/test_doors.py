@@ -18,12 +18,18 @@ def spoilt(rim):
     rim.source("update public.orders set amount = 8.75 where id = 7")
 
 
+@pytest.fixture(scope="module")
+def completed(rim):
+    """A run of all streams that went well."""
+    return rim.run()
+
+
 def tasks(rim, number: int) -> dict[str, str]:
     return dict(rim.store.tasks_of(number))
 
 
-def test_a_run_in_process_becomes_a_completed_job_run(rim) -> None:
-    result = rim.run()
+def test_a_run_in_process_becomes_a_completed_job_run(rim, completed) -> None:
+    result = completed
     assert result.success
     row = rim.row(result.run_id)
     assert (row.state, row.trigger, row.type) == ("Completed", "manual", "sync")
@@ -35,8 +41,8 @@ def test_a_run_in_process_becomes_a_completed_job_run(rim) -> None:
     assert (tags["aiia/badge"], tags["aiia/job"]) == ("Completed", str(row.number))
 
 
-def test_all_steps_of_a_completed_task_completed_in_order(rim) -> None:
-    number = rim.number(rim.run().run_id)
+def test_all_steps_of_a_completed_task_completed_in_order(rim, completed) -> None:
+    number = rim.number(completed.run_id)
     with rim.store.engine.connect() as db:
         rows = db.exec_driver_sql(
             "select stream, step, state, started_at, completed_at from aiia.steps"
@@ -47,33 +53,31 @@ def test_all_steps_of_a_completed_task_completed_in_order(rim) -> None:
     assert all(row.started_at <= row.completed_at for row in rows)
 
 
-def test_the_log_has_the_documented_lines_also_in_dagster(rim) -> None:
-    result = rim.run()
-    number = rim.number(result.run_id)
+def test_the_log_has_the_documented_lines_also_in_dagster(rim, completed) -> None:
+    number = rim.number(completed.run_id)
     lines = rim.log(number)
     port = rim.server.port
     assert lines[0] == f"INFO: Starting data refresh job run #{number} (Shop DB)"
     assert lines[1] == f"INFO: Connecting to postgresql://shop_read@127.0.0.1:{port}/shop..."
     assert lines[-1] == "INFO: Job finished with state COMPLETED. 500 records ingested."
-    told = [entry.user_message for entry in rim.instance.all_logs(result.run_id)]
+    told = [entry.user_message for entry in rim.instance.all_logs(completed.run_id)]
     for line in lines:
         assert line.partition(": ")[2] in told
 
 
-def test_materializations_carry_row_count_and_columns_and_all_checks_pass(rim) -> None:
-    result = rim.run()
-    found = {event.asset_key: event for event in result.get_asset_materialization_events()}
+def test_materializations_carry_row_count_and_columns_and_all_checks_pass(rim, completed) -> None:
+    found = {event.asset_key: event for event in completed.get_asset_materialization_events()}
     assert set(found) == {ORDERS, CUSTOMERS}
     metadata = found[ORDERS].step_materialization_data.materialization.metadata
     assert metadata["dagster/row_count"].value == 300
-    assert metadata["job run"].value == rim.number(result.run_id)
+    assert metadata["job run"].value == rim.number(completed.run_id)
     columns = metadata["dagster/column_schema"].value.columns
     assert [(column.name, column.type) for column in columns] == [
         ("id", "int32"),
         ("amount", "decimal(9,2)"),
         ("note", "string"),
     ]
-    checks = result.get_asset_check_evaluations()
+    checks = completed.get_asset_check_evaluations()
     assert all(check.passed for check in checks)
     names = {check.check_name for check in checks if check.asset_key == ORDERS}
     assert names >= {"columns", "amount__ge", "amount__lt", "row_count", "reconciliation"}
