@@ -83,9 +83,20 @@ class HookedRunStorage(PostgresRunStorage):
         numbers = {self._jobs.reserve(): request for request in new}
         if numbers:
             own_tags |= {tags.JOB: ",".join(map(str, numbers)), **badge_tags([JobState.PENDING])}
+            self._make_pools_known(dagster_run)
         stored = super().add_run(dagster_run.with_tags(own_tags))
         self._record(numbers, stored.run_id)
         return stored
+
+    def _make_pools_known(self, run: DagsterRun) -> None:
+        # A pool that Dagster's queue sees for the first time does not limit it at that look yet.
+        pools = run.run_op_concurrency.all_pools if run.run_op_concurrency else None
+        if not pools or not self.has_instance:
+            return
+        events = self._instance.event_log_storage
+        with self._alone_with("pools"):
+            for pool in sorted(set(pools) - events.get_concurrency_keys()):
+                events.initialize_concurrency_limit_to_default(pool)
 
     def _parents(self, run: DagsterRun) -> Mapping[str, int]:
         return self._jobs.numbers_of(run.parent_run_id) if run.parent_run_id else {}

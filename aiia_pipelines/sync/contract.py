@@ -72,7 +72,9 @@ def agree(
     declared = {column.from_ or name: (name, column) for name, column in stream.columns.items()}
     # A frozen column that is gone is replaced by the one that the file maps to its name.
     renamed = {name for name, _ in declared.values()} - {*present, *declared}
-    wanted = [name for name in dict.fromkeys([*(frozen or present), *declared]) if name not in renamed]
+    wanted = [
+        name for name in dict.fromkeys([*(frozen or present), *declared]) if name not in renamed
+    ]
     differences = [
         *_missing(wanted, found, frozen, declared),
         *_retyped(present, frozen, declared),

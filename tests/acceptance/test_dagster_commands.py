@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
@@ -5,7 +7,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
 MODULE = ("-m", "aiia_pipelines.definitions")
 
 
-def test_dagster_and_dg_accept_the_definitions(down) -> None:
+def test_dagster_and_dg_accept_the_definitions(down: Any) -> None:
     validate = down.start("dagster", "definitions", "validate", "-w", "workspace.yaml")
     check = down.start("dg", "check", "defs")
     for process in (validate, check):
@@ -13,7 +15,7 @@ def test_dagster_and_dg_accept_the_definitions(down) -> None:
         assert process.returncode == 0, out + err
 
 
-def test_dagsters_own_commands_make_job_runs_and_tell_how_they_ended(down) -> None:
+def test_dagsters_own_commands_make_job_runs_and_tell_how_they_ended(down: Any) -> None:
     """Two at a time: each costs seconds of imports."""
     good = [
         down.start("dagster", "asset", "materialize", "--select", "shop/orders", *MODULE),

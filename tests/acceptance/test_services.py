@@ -21,7 +21,7 @@ mutation($run: String!) { terminateRun(runId: $run, terminatePolicy: SAFE_TERMIN
 
 
 @pytest.fixture(scope="module")
-def here(installations) -> Iterator[Any]:
+def here(installations: Any) -> Iterator[Any]:
     """An installation whose services are up, with a connector that is due each minute."""
     found = installations("ticker")
     assert found.bring_up() < 60
@@ -29,7 +29,7 @@ def here(installations) -> Iterator[Any]:
 
 
 @pytest.fixture
-def slow(here) -> Iterator[Any]:
+def slow(here: Any) -> Iterator[Any]:
     """The source while each of its rows takes half a second, after one sync at full speed."""
     if not here.latest("slow"):
         assert here.ended(here.launch("sync__slow"))["state"] == "Completed"
@@ -38,14 +38,14 @@ def slow(here) -> Iterator[Any]:
     here.pace(0)
 
 
-def running(here, eventually, run_id: str) -> dict[str, Any]:
+def running(here: Any, eventually: Any, run_id: str) -> dict[str, Any]:
     """Wait until the query at the source is under way."""
     assert eventually(lambda: here.job(run_id).get("state") == "Running" and here.readers(), 60)
     time.sleep(1)
     return here.job(run_id)
 
 
-def test_each_door_of_dagster_makes_a_job_run(here, eventually) -> None:
+def test_each_door_of_dagster_makes_a_job_run(here: Any, eventually: Any) -> None:
     job = here.launch("sync__shop")
     assets = here.launch("__ASSET_JOB", "shop/orders")
     asked = {"assetSelection": [{"path": ["shop", "customers"]}], "allPartitions": True}
@@ -60,7 +60,9 @@ def test_each_door_of_dagster_makes_a_job_run(here, eventually) -> None:
     assert eventually(lambda: here.tags(assets)["aiia/badge"] == "Completed", 10)
 
     def filled() -> list[tuple]:
-        return here.query("select number from aiia.job_runs where trigger = 'backfill' and ended_at is not null")
+        return here.query(
+            "select number from aiia.job_runs where trigger = 'backfill' and ended_at is not null"
+        )
 
     assert eventually(filled, 90)
     third = here.latest("shop")
@@ -68,7 +70,7 @@ def test_each_door_of_dagster_makes_a_job_run(here, eventually) -> None:
     assert (third["state"], third["streams"], third["records"]) == ("Completed", ["customers"], 200)
 
 
-def test_a_schedule_ticks_and_its_run_says_so(here, eventually) -> None:
+def test_a_schedule_ticks_and_its_run_says_so(here: Any, eventually: Any) -> None:
     assert eventually(lambda: here.latest("ticker").get("ended_at"), 100)
     ((trigger, by, state),) = here.query(
         "select trigger, triggered_by, state from aiia.job_runs"
@@ -79,7 +81,7 @@ def test_a_schedule_ticks_and_its_run_says_so(here, eventually) -> None:
     (here.home / "connectors" / "ticker.yaml").unlink()
 
 
-def test_a_second_run_of_a_connector_waits_as_pending(here, eventually) -> None:
+def test_a_second_run_of_a_connector_waits_as_pending(here: Any, eventually: Any) -> None:
     here.pace(0.015)
     first, second = here.launch("sync__slow"), here.launch("sync__slow")
     seen = set()
@@ -91,12 +93,13 @@ def test_a_second_run_of_a_connector_waits_as_pending(here, eventually) -> None:
 
     assert eventually(both, 90, 0.05), seen
     here.pace(0)
-    assert ("Running", "Pending") in seen or ("Pending", "Running") in seen
-    assert ("Running", "Running") not in seen
+    assert ("Running", "Pending") in seen or ("Pending", "Running") in seen, seen
+    # One at a time at work, from the first run of a connector on, of which Dagster knew no pool.
+    assert not {states for states in seen if set(states) <= {"Running", "Preparing"}}, seen
 
 
 @pytest.mark.parametrize("door", ["aiia", "Dagster"])
-def test_a_running_sync_is_cancelled_within_seconds(slow, eventually, door: str) -> None:
+def test_a_running_sync_is_cancelled_within_seconds(slow: Any, eventually: Any, door: str) -> None:
     before = slow.warehouse("slow.orders")
     run_id = slow.launch("sync__slow")
     number = running(slow, eventually, run_id)["number"]
@@ -121,7 +124,9 @@ def test_a_running_sync_is_cancelled_within_seconds(slow, eventually, door: str)
     assert eventually(lambda: slow.tags(run_id)["aiia/badge"] == "Cancelled", 10)
 
 
-def test_a_killed_worker_ends_as_failed_and_the_next_sync_completes(slow, eventually) -> None:
+def test_a_killed_worker_ends_as_failed_and_the_next_sync_completes(
+    slow: Any, eventually: Any
+) -> None:
     before = slow.warehouse("slow.orders")
     run_id = slow.launch("sync__slow")
     number = running(slow, eventually, run_id)["number"]
@@ -138,23 +143,19 @@ def test_a_killed_worker_ends_as_failed_and_the_next_sync_completes(slow, eventu
     assert slow.ended(slow.launch("sync__slow"))["state"] == "Completed"
 
 
-def test_syncs_go_through_the_services_and_exit_as_documented(slow, exit_codes) -> None:
-    exit_codes(slow)
-    local = slow.query(
-        "select count(*) from runs where run_body::json ->> 'remote_job_origin' is null"
-    )
-    assert local == [(0,)]
+def test_syncs_go_through_the_services_and_exit_as_documented(slow: Any, exit_codes: Any) -> None:
+    exit_codes(slow, "shop", "typo", "locked", "mixed")
     assert not list((slow.home / "logs").glob("runs/*"))
 
 
-def test_only_one_aiia_up_serves_a_home(here) -> None:
+def test_only_one_aiia_up_serves_a_home(here: Any) -> None:
     again = here.run("aiia", "up")
     assert again.returncode == 4, again.stderr
     assert again.stderr.startswith(f"Error: aiia is already up at {here.url} (process ")
     assert "Traceback" not in again.stderr
 
 
-def test_a_taken_port_is_told_in_one_sentence(here, tmp_path: Path) -> None:
+def test_a_taken_port_is_told_in_one_sentence(here: Any, tmp_path: Path) -> None:
     other = {**here.environment, "AIIA_HOME": str(tmp_path)}
     done = subprocess.run(
         [str(Path(here.programs) / "aiia"), "up"], cwd=here.root, env=other,
@@ -166,6 +167,6 @@ def test_a_taken_port_is_told_in_one_sentence(here, tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_no_password_is_found_anywhere(here) -> None:
+def test_no_password_is_found_anywhere(here: Any) -> None:
     assert here.query("select 1 from aiia.job_runs where failure_code = 'worker-lost'")
     assert here.leaks() == []

@@ -1,9 +1,6 @@
 import os
 import signal
 import socket
-import tempfile
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,14 +11,14 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
 
 
 @pytest.fixture
-def fresh(installations) -> Iterator[Any]:
+def fresh(installations: Any) -> Iterator[Any]:
     """An installation that is wholly down; `aiia up` starts its database as well."""
     found = installations()
     found.server.stop()
     return found
 
 
-def left(here) -> dict[int, str]:
+def left(here: Any) -> dict[int, str]:
     """List the processes that work for this home."""
     found = {}
     for entry in Path("/proc").iterdir():
@@ -37,7 +34,7 @@ def left(here) -> dict[int, str]:
     return found
 
 
-def listening(here) -> list[int]:
+def listening(here: Any) -> list[int]:
     """List the ports of this installation on which somebody listens."""
     port = int(here.environment["AIIA_PORT"])
     found = []
@@ -48,7 +45,7 @@ def listening(here) -> list[int]:
     return found
 
 
-def test_ctrl_c_stops_everything_and_leaves_nothing(fresh, eventually) -> None:
+def test_ctrl_c_stops_everything_and_leaves_nothing(fresh: Any, eventually: Any) -> None:
     assert fresh.bring_up() < 60
     port = int(fresh.environment["AIIA_PORT"])
     assert listening(fresh) == [port, port + 1, fresh.server.port]
@@ -60,7 +57,7 @@ def test_ctrl_c_stops_everything_and_leaves_nothing(fresh, eventually) -> None:
     assert listening(fresh) == []
 
 
-def test_a_killed_aiia_up_leaves_no_service(fresh, eventually) -> None:
+def test_a_killed_aiia_up_leaves_no_service(fresh: Any, eventually: Any) -> None:
     fresh.bring_up()
     fresh.up.kill()
     fresh.up.wait()

@@ -34,9 +34,7 @@ def test_a_server_that_never_answers_is_a_connection_timeout(
     began = time.monotonic()
     source = open_sql(silent_source(port, connect_timeout=2), connect=False)
     fault, failure = refused(source.connect)
-    assert str(fault) == (
-        f"Connection timeout. Unable to reach 127.0.0.1:{port} after 2 seconds."
-    )
+    assert str(fault) == (f"Connection timeout. Unable to reach 127.0.0.1:{port} after 2 seconds.")
     assert (failure.code, failure.headline) == ("connection-timeout", str(fault))
     assert 1.5 < time.monotonic() - began < 4
 

@@ -69,9 +69,7 @@ def test_every_type_of_postgresql_has_a_name_here(
     )
     source = open_sql(source_db.options())
     found = source.columns(stream(table="public.rows"))
-    assert {
-        kind: str(column.type) for kind, column in zip(TYPES, found, strict=False)
-    } == TYPES
+    assert {kind: str(column.type) for kind, column in zip(TYPES, found, strict=False)} == TYPES
     assert [column.nullable for column in found] == [True] * len(TYPES) + [False]
     by_query = source.columns(stream(query="select * from public.rows;"))
     assert [column.type for column in by_query] == [column.type for column in found]
@@ -131,7 +129,9 @@ def test_a_read_that_is_given_up_leaves_no_session(
 
 
 def test_odd_names_are_quoted(open_sql: Opened, stream: Any, source_db: Any) -> None:
-    source_db.execute('create table "Odd Table" ("a""b %s {}" int)', 'insert into "Odd Table" values (1)')
+    source_db.execute(
+        'create table "Odd Table" ("a""b %s {}" int)', 'insert into "Odd Table" values (1)'
+    )
     source = open_sql(source_db.options())
     rows = stream(table="Odd Table")
     names = [column.name for column in source.columns(rows)]

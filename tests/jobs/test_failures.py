@@ -28,7 +28,7 @@ ROWS = list(CATALOGUE.values())
 PLACE = "10.140.2.14:5432"
 
 
-class Told(Exception):  # noqa: N818 - stands for faults that are named so
+class Told(Exception):
     """An exception that was translated where it entered, as sources raise it."""
 
     def __init__(self, message: str, *signals: str, place: str = "") -> None:
@@ -41,7 +41,7 @@ class OperationalError(Exception):
     """A driver's error before login: neither SQLSTATE nor errno."""
 
 
-class Evil(Exception):  # noqa: N818 - its name says what it does
+class Evil(Exception):
     """An exception that breaks whoever reads it."""
 
     def __str__(self) -> str:

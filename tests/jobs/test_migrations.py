@@ -56,9 +56,11 @@ def test_the_migrated_tables_are_those_the_code_knows(engine: sa.Engine) -> None
 def test_rows_of_the_first_version_are_kept(engine: sa.Engine) -> None:
     migrations.upgrade(engine, "0001")
     rows = (
-        "insert into aiia.job_runs (number, uid, type, connector, title, streams, trigger, triggered_by,"
-        " priority, state) values (7, gen_random_uuid(), 'sync', 'a', 'A', '{x}', 'manual', 'sara',"
-        " 'normal', 'Completed')",
+        (
+            "insert into aiia.job_runs (number, uid, type, connector, title, streams, trigger, triggered_by,"
+            " priority, state) values (7, gen_random_uuid(), 'sync', 'a', 'A', '{x}', 'manual', 'sara',"
+            " 'normal', 'Completed')"
+        ),
         "insert into aiia.tasks (number, stream, state) values (7, 'x', 'Succeeded')",
         "insert into aiia.log_lines (number, at, level, message, detail) values (7, now(), 20, 'm', '{d}')",
     )

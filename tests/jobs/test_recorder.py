@@ -90,7 +90,9 @@ def test_a_database_that_goes_away_for_seconds_does_not_end_the_run(
     def away(cursor: Any) -> None:
         cursor.execute("alter database store allow_connections false")
         for _ in range(6):
-            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname='store'")
+            cursor.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname='store'"
+            )
             time.sleep(0.5)
         cursor.execute("alter database store allow_connections true")
 

@@ -1,3 +1,6 @@
+from collections.abc import Iterator
+from typing import Any
+
 import dagster as dg
 import pytest
 
@@ -11,7 +14,7 @@ LEDGER = dg.AssetKey(["books", "ledger"])
 
 
 @pytest.fixture
-def spoilt(rim):
+def spoilt(rim: Any) -> Iterator[Any]:
     """The source while one order and one line of the ledger break a rule."""
     rim.source("update public.orders set amount = -1 where id = 7")
     yield rim
@@ -19,16 +22,16 @@ def spoilt(rim):
 
 
 @pytest.fixture(scope="module")
-def completed(rim):
+def completed(rim: Any) -> Any:
     """A run of all streams that went well."""
     return rim.run()
 
 
-def tasks(rim, number: int) -> dict[str, str]:
+def tasks(rim: Any, number: int) -> dict[str, str]:
     return dict(rim.store.tasks_of(number))
 
 
-def test_a_run_in_process_becomes_a_completed_job_run(rim, completed) -> None:
+def test_a_run_in_process_becomes_a_completed_job_run(rim: Any, completed: Any) -> None:
     result = completed
     assert result.success
     row = rim.row(result.run_id)
@@ -41,7 +44,7 @@ def test_a_run_in_process_becomes_a_completed_job_run(rim, completed) -> None:
     assert (tags["aiia/badge"], tags["aiia/job"]) == ("Completed", str(row.number))
 
 
-def test_all_steps_of_a_completed_task_completed_in_order(rim, completed) -> None:
+def test_all_steps_of_a_completed_task_completed_in_order(rim: Any, completed: Any) -> None:
     number = rim.number(completed.run_id)
     with rim.store.engine.connect() as db:
         rows = db.exec_driver_sql(
@@ -53,7 +56,7 @@ def test_all_steps_of_a_completed_task_completed_in_order(rim, completed) -> Non
     assert all(row.started_at <= row.completed_at for row in rows)
 
 
-def test_the_log_has_the_documented_lines_also_in_dagster(rim, completed) -> None:
+def test_the_log_has_the_documented_lines_also_in_dagster(rim: Any, completed: Any) -> None:
     number = rim.number(completed.run_id)
     lines = rim.log(number)
     port = rim.server.port
@@ -65,7 +68,9 @@ def test_the_log_has_the_documented_lines_also_in_dagster(rim, completed) -> Non
         assert line.partition(": ")[2] in told
 
 
-def test_materializations_carry_row_count_and_columns_and_all_checks_pass(rim, completed) -> None:
+def test_materializations_carry_row_count_and_columns_and_all_checks_pass(
+    rim: Any, completed: Any
+) -> None:
     found = {event.asset_key: event for event in completed.get_asset_materialization_events()}
     assert set(found) == {ORDERS, CUSTOMERS}
     metadata = found[ORDERS].step_materialization_data.materialization.metadata
@@ -83,7 +88,7 @@ def test_materializations_carry_row_count_and_columns_and_all_checks_pass(rim, c
     assert names >= {"columns", "amount__ge", "amount__lt", "row_count", "reconciliation"}
 
 
-def test_only_the_check_of_the_broken_rule_fails(spoilt) -> None:
+def test_only_the_check_of_the_broken_rule_fails(spoilt: Any) -> None:
     result = spoilt.run(asset_selection=[ORDERS])
     assert not result.success
     (check,) = result.get_asset_check_evaluations()
@@ -93,10 +98,12 @@ def test_only_the_check_of_the_broken_rule_fails(spoilt) -> None:
     assert list(row.streams) == ["orders"]
     lines = spoilt.log(row.number)
     assert lines[-1] == "FATAL: Job aborted with state ERROR."
-    assert any(line.startswith("ERROR: Invalid values in orders: column 'amount'") for line in lines)
+    assert any(
+        line.startswith("ERROR: Invalid values in orders: column 'amount'") for line in lines
+    )
 
 
-def test_dagster_runs_can_be_filtered_by_their_badge(spoilt) -> None:
+def test_dagster_runs_can_be_filtered_by_their_badge(spoilt: Any) -> None:
     failed = spoilt.run(asset_selection=[ORDERS]).run_id
     good = spoilt.run(asset_selection=[CUSTOMERS]).run_id
 
@@ -109,7 +116,7 @@ def test_dagster_runs_can_be_filtered_by_their_badge(spoilt) -> None:
     assert not bearing("Running")
 
 
-def test_one_broken_stream_of_two_ends_as_partially_succeeded(spoilt) -> None:
+def test_one_broken_stream_of_two_ends_as_partially_succeeded(spoilt: Any) -> None:
     result = spoilt.run()
     row = spoilt.row(result.run_id)
     assert (row.state, row.records) == ("Partially Succeeded", 200)
@@ -119,7 +126,7 @@ def test_one_broken_stream_of_two_ends_as_partially_succeeded(spoilt) -> None:
     assert last == "WARNING: Job finished with state PARTIALLY SUCCEEDED. 200 records ingested."
 
 
-def test_a_run_over_two_connectors_is_two_job_runs_with_states_of_their_own(spoilt) -> None:
+def test_a_run_over_two_connectors_is_two_job_runs_with_states_of_their_own(spoilt: Any) -> None:
     job = spoilt.definitions.resolve_implicit_global_asset_job_def()
     result = job.execute_in_process(
         instance=spoilt.instance, asset_selection=[ORDERS, LEDGER], raise_on_error=False
@@ -134,7 +141,7 @@ def test_a_run_over_two_connectors_is_two_job_runs_with_states_of_their_own(spoi
     assert spoilt.log(shop.number)[-1] == "FATAL: Job aborted with state ERROR."
 
 
-def test_executing_a_run_again_is_a_new_job_run_that_points_to_it(spoilt) -> None:
+def test_executing_a_run_again_is_a_new_job_run_that_points_to_it(spoilt: Any) -> None:
     first = spoilt.run(asset_selection=[ORDERS], tags={"team": "blue"})
     old = spoilt.number(first.run_id)
     parent = spoilt.instance.get_run_by_id(first.run_id)
@@ -169,14 +176,16 @@ def test_executing_a_run_again_is_a_new_job_run_that_points_to_it(spoilt) -> Non
         ({".dagster/aiia_trigger": "manual", ".dagster/aiia_by": "sara@cli"}, "manual", "sara@cli"),
     ],
 )  # fmt: skip
-def test_a_job_run_knows_what_made_it(rim, tags: dict[str, str], trigger: str, by: str) -> None:
+def test_a_job_run_knows_what_made_it(
+    rim: Any, tags: dict[str, str], trigger: str, by: str
+) -> None:
     run = rim.create(tags=tags)
     row = rim.row(run.run_id)
     assert (row.trigger, row.triggered_by, row.state) == (trigger, by, "Pending")
     rim.instance.report_run_canceled(run)
 
 
-def test_a_run_of_assets_of_no_connector_is_no_job_run(rim) -> None:
+def test_a_run_of_assets_of_no_connector_is_no_job_run(rim: Any) -> None:
     @dg.asset
     def foreign() -> None:
         """Belong to nobody."""
@@ -190,7 +199,7 @@ def test_a_run_of_assets_of_no_connector_is_no_job_run(rim) -> None:
     assert not {"aiia/badge", "aiia/job"} & set(rim.tags(result.run_id))
 
 
-def test_assets_named_like_a_connector_but_no_stream_of_it_are_no_job_run(rim) -> None:
+def test_assets_named_like_a_connector_but_no_stream_of_it_are_no_job_run(rim: Any) -> None:
     run = rim.create()
     stranger = run._replace(
         run_id=dg.DagsterRun(job_name="other").run_id,

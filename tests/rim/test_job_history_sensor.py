@@ -1,4 +1,5 @@
 import socket
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -16,7 +17,7 @@ pytestmark = pytest.mark.integration
 NOBODY = 99_999_999  # process ids end at 2^22
 
 
-def started(rim) -> tuple[dg.DagsterRun, int]:
+def started(rim: Any) -> tuple[dg.DagsterRun, int]:
     """Make a run whose process began and now is gone."""
     run = rim.create()
     number = rim.number(run.run_id)
@@ -30,15 +31,15 @@ def started(rim) -> tuple[dg.DagsterRun, int]:
     return run, number
 
 
-def report(rim, run: dg.DagsterRun, kind: str) -> None:
+def report(rim: Any, run: dg.DagsterRun, kind: str) -> None:
     rim.instance.report_dagster_event(dg.DagsterEvent(kind, run.job_name), run.run_id)
 
 
-def status(rim, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+def status(rim: Any, run: dg.DagsterRun) -> dg.DagsterRunStatus:
     return rim.instance.get_run_by_id(run.run_id).status
 
 
-def ended_long_ago(rim, number: int) -> None:
+def ended_long_ago(rim: Any, number: int) -> None:
     rim.store.finish(number, JobState.CANCELLED)
     with rim.store.engine.begin() as db:
         db.exec_driver_sql(
@@ -47,7 +48,7 @@ def ended_long_ago(rim, number: int) -> None:
         )
 
 
-def test_a_lost_worker_ends_as_failed_in_both_stores_once(rim) -> None:
+def test_a_lost_worker_ends_as_failed_in_both_stores_once(rim: Any) -> None:
     run, number = started(rim)
     assert number in sweep(rim.instance, rim.store)
     row = rim.store.row(number)
@@ -63,7 +64,7 @@ def test_a_lost_worker_ends_as_failed_in_both_stores_once(rim) -> None:
     assert len(rim.instance.all_logs(run.run_id)) == events
 
 
-def test_a_job_run_whose_dagster_run_was_deleted_ends_as_failed(rim) -> None:
+def test_a_job_run_whose_dagster_run_was_deleted_ends_as_failed(rim: Any) -> None:
     run = rim.create()
     number = rim.number(run.run_id)
     rim.instance.delete_run(run.run_id)
@@ -77,7 +78,9 @@ def test_a_job_run_whose_dagster_run_was_deleted_ends_as_failed(rim) -> None:
 @pytest.mark.parametrize(
     ("kind", "state"), [("PIPELINE_FAILURE", "Failed"), ("PIPELINE_CANCELED", "Cancelled")]
 )
-def test_a_job_run_that_dagster_ended_unseen_ends_the_same_way(rim, kind: str, state: str) -> None:
+def test_a_job_run_that_dagster_ended_unseen_ends_the_same_way(
+    rim: Any, kind: str, state: str
+) -> None:
     run = rim.create()
     number = rim.number(run.run_id)
     # As a process does that knows nothing of job runs.
@@ -91,7 +94,7 @@ def test_a_job_run_that_dagster_ended_unseen_ends_the_same_way(rim, kind: str, s
     assert sweep(rim.instance, rim.store) == []
 
 
-def test_a_dagster_run_whose_job_run_has_ended_gives_its_slot_back(rim) -> None:
+def test_a_dagster_run_whose_job_run_has_ended_gives_its_slot_back(rim: Any) -> None:
     run = rim.create()
     report(rim, run, "PIPELINE_START")
     number = rim.number(run.run_id)
@@ -105,7 +108,7 @@ def test_a_dagster_run_whose_job_run_has_ended_gives_its_slot_back(rim) -> None:
     assert rim.tags(run.run_id)["aiia/badge"] == "Cancelled"
 
 
-def test_the_sensor_says_what_it_ended(rim) -> None:
+def test_the_sensor_says_what_it_ended(rim: Any) -> None:
     _, number = started(rim)
     context = dg.build_sensor_context(instance=rim.instance)
     told = job_history(context)
@@ -113,7 +116,7 @@ def test_the_sensor_says_what_it_ended(rim) -> None:
     assert job_history(context).skip_message == "Nothing was lost."
 
 
-def test_a_queued_run_whose_job_run_was_cancelled_leaves_the_queue(rim) -> None:
+def test_a_queued_run_whose_job_run_was_cancelled_leaves_the_queue(rim: Any) -> None:
     code = GrpcServerCodeLocationOrigin("127.0.0.1", port=1, location_name="aiia_pipelines")
     origin = RemoteJobOrigin(RemoteRepositoryOrigin(code, "__repository__"), "sync__shop")
     run = rim.create(status=dg.DagsterRunStatus.QUEUED, remote_job_origin=origin)

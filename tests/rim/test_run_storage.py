@@ -1,6 +1,8 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -9,11 +11,10 @@ from dagster._core.errors import DagsterRunAlreadyExists
 from dagster._core.execution.api import execute_run
 from dagster._core.storage.dagster_run import FINISHED_STATUSES
 
-from aiia_pipelines.control import cancel
 from aiia_pipelines.config.settings import Settings
+from aiia_pipelines.control import cancel
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS
-from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ sys.exit(max(os.waitstatus_to_exitcode(os.waitpid(writer, 0)[1]) for writer in w
 """
 
 
-def badge(rim, run_id: str) -> str:
+def badge(rim: Any, run_id: str) -> str:
     return rim.tags(run_id)["aiia/badge"]
 
 
@@ -48,7 +49,7 @@ def test_every_status_of_dagster_has_a_state() -> None:
     }
 
 
-def test_a_queued_run_is_pending_and_a_starting_one_preparing(rim) -> None:
+def test_a_queued_run_is_pending_and_a_starting_one_preparing(rim: Any) -> None:
     run = rim.create()
     assert (rim.row(run.run_id).state, badge(rim, run.run_id)) == ("Pending", "Pending")
     rim.instance.report_dagster_event(
@@ -60,7 +61,7 @@ def test_a_queued_run_is_pending_and_a_starting_one_preparing(rim) -> None:
     rim.instance.report_run_failed(rim.instance.get_run_by_id(run.run_id))
 
 
-def test_a_run_cancelled_in_the_queue_is_cancelled(rim) -> None:
+def test_a_run_cancelled_in_the_queue_is_cancelled(rim: Any) -> None:
     run = rim.create()
     rim.instance.report_run_canceled(run)
     row = rim.row(run.run_id)
@@ -70,7 +71,7 @@ def test_a_run_cancelled_in_the_queue_is_cancelled(rim) -> None:
     assert any("Job aborted with state CANCELLED." in line for line in told)
 
 
-def test_a_run_failed_from_outside_is_failed_with_a_cause(rim) -> None:
+def test_a_run_failed_from_outside_is_failed_with_a_cause(rim: Any) -> None:
     run = rim.create()
     rim.instance.report_dagster_event(dg.DagsterEvent("PIPELINE_START", "sync__shop"), run.run_id)
     rim.instance.report_run_failed(rim.instance.get_run_by_id(run.run_id))
@@ -81,7 +82,7 @@ def test_a_run_failed_from_outside_is_failed_with_a_cause(rim) -> None:
     assert {state for _, state in rim.store.tasks_of(row.number)} == {"Failed"}
 
 
-def test_a_failure_after_completed_changes_nothing(rim) -> None:
+def test_a_failure_after_completed_changes_nothing(rim: Any) -> None:
     run_id = rim.run().run_id
     number = rim.number(run_id)
     before = rim.log(number)
@@ -92,7 +93,7 @@ def test_a_failure_after_completed_changes_nothing(rim) -> None:
     assert badge(rim, run_id) == "Completed"
 
 
-def test_a_success_after_cancelled_changes_nothing(rim) -> None:
+def test_a_success_after_cancelled_changes_nothing(rim: Any) -> None:
     run = rim.create()
     rim.instance.report_run_canceled(run)
     for kind in ("PIPELINE_START", "PIPELINE_SUCCESS"):
@@ -103,7 +104,7 @@ def test_a_success_after_cancelled_changes_nothing(rim) -> None:
 
 
 def test_a_run_whose_job_run_was_cancelled_before_it_began_does_not_touch_the_warehouse(
-    rim,
+    rim: Any,
 ) -> None:
     rim.run()
     before = rim.warehouse("select id, xmin::text from shop.orders order by id")
@@ -120,13 +121,13 @@ def test_a_run_whose_job_run_was_cancelled_before_it_began_does_not_touch_the_wa
     assert badge(rim, run.run_id) == "Cancelled"
 
 
-def execute(rim, run: dg.DagsterRun) -> bool:
+def execute(rim: Any, run: dg.DagsterRun) -> bool:
     """Execute a run that was made before, as a run worker does."""
     job = InMemoryJob(rim.definitions.resolve_job_def(run.job_name))
     return execute_run(job, run, rim.instance, raise_on_error=False).success
 
 
-def test_tags_that_several_processes_add_at_once_are_all_kept(rim) -> None:
+def test_tags_that_several_processes_add_at_once_are_all_kept(rim: Any) -> None:
     run = rim.create()
     url = rim.environment["AIIA_DATABASE_URL"]
 
@@ -139,7 +140,7 @@ def test_tags_that_several_processes_add_at_once_are_all_kept(rim) -> None:
     rim.instance.report_run_canceled(run)
 
 
-def test_a_second_run_of_the_same_id_makes_no_second_job_run(rim) -> None:
+def test_a_second_run_of_the_same_id_makes_no_second_job_run(rim: Any) -> None:
     run = rim.create()
     with rim.store.engine.connect() as db:
         before = db.exec_driver_sql("select count(*) from aiia.job_runs").scalar_one()

@@ -44,7 +44,9 @@ def test_the_first_sync_learns_what_the_source_has() -> None:
 
 def test_a_column_can_have_another_name_and_a_wider_type_here() -> None:
     columns = {"doc_no": {"from": "BELNR", "type": "int64", "nullable": False}}
-    contract = agree(stream(columns=columns, key=["doc_no"]), found(BELNR="int32", b="string"), None)
+    contract = agree(
+        stream(columns=columns, key=["doc_no"]), found(BELNR="int32", b="string"), None
+    )
     assert described(contract) == [("doc_no", "BELNR", "int64", False), ("b", "b", "string", True)]
 
 
@@ -56,8 +58,10 @@ def test_a_missing_column_is_named() -> None:
 def test_a_renamed_column_comes_with_the_line_that_maps_it() -> None:
     report = differences(stream(), found(a="int32", c="string"), found(a="int32", b="string"))
     assert report == (
-        "column 'b' (string) is missing; the source has a new column 'c' of that type:"
-        " map it with `b: {from: c}`",
+        (
+            "column 'b' (string) is missing; the source has a new column 'c' of that type:"
+            " map it with `b: {from: c}`"
+        ),
         "column 'c' (string) is new at the source",
     )
     mapped = stream(columns={"b": {"from": "c"}})
@@ -76,7 +80,9 @@ def test_a_retyped_column_is_named_with_both_types() -> None:
 
 def test_a_declared_type_allows_what_fits_it_and_nothing_else() -> None:
     declared = stream(columns={"a": {"type": "int64"}})
-    assert described(agree(declared, found(a="int16"), as_learned(found(a="int32"))))[0][2] == "int64"
+    assert (
+        described(agree(declared, found(a="int16"), as_learned(found(a="int32"))))[0][2] == "int64"
+    )
     assert differences(declared, found(a="decimal(5,0)")) == (
         "column 'a' expected int64 but the source has decimal(5,0) (x)",
     )

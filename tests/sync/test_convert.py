@@ -31,11 +31,16 @@ EXACT: dict[str, list[Any]] = {
     "float64": [0.1, -0.0, math.inf, -math.inf, 5e-324, 1.7976931348623157e308, 7],
     "decimal(38,10)": [Decimal("1234567890123456789012345678.0123456789"), 5, Decimal("1E+3")],
     "decimal(60,2)": [Decimal("9" * 58 + ".99")],
-    "string": ["", "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"), "a\r\nb", "NULL"],
+    "string": [
+        "",
+        "\ud83d\ude00".encode("utf-16", "surrogatepass").decode("utf-16"),
+        "a\r\nb",
+        "NULL",
+    ],
     "binary": [b"", b"\x00\xff", bytearray(b"a"), memoryview(b"b")],
     "date": [dt.date(1, 1, 1), dt.date(9999, 12, 31)],
     "time": [dt.time(0), dt.time(23, 59, 59, 999999)],
-    "timestamp": [dt.datetime.min, dt.datetime.max, NAIVE],
+    "timestamp": [dt.datetime.min, dt.datetime.max, NAIVE],  # noqa: DTZ901
     "timestamptz": [NAIVE.replace(tzinfo=UTC), NAIVE.replace(tzinfo=EAST, microsecond=1)],
     "interval": ["1 mon 2 days -03:00:00"],
     "uuid": [UUID(int=7), str(UUID(int=8))],
@@ -94,7 +99,7 @@ MISFITS: list[tuple[str, Any]] = [
     ("float32", 0.123456789012),
     ("float32", 1e39),
     ("float64", Decimal("0.1")),
-    ("decimal(5,2)", Decimal("1000")),
+    ("decimal(5,2)", Decimal(1000)),
     ("decimal(5,2)", Decimal("1.005")),
     ("decimal(5,2)", Decimal("NaN")),
     ("decimal(5,2)", Decimal("Infinity")),
@@ -157,8 +162,10 @@ def same(before: Any, after: Any) -> bool:
     if isinstance(before, float) and isinstance(after, float):
         return after == before or (math.isnan(after) and math.isnan(before))
     if isinstance(after, str) and isinstance(before, Decimal | int | UUID):
-        return str(after) == str(before) or Decimal(after).compare_total(Decimal(before)) == 0 or (
-            Decimal(after) == Decimal(before)
+        return (
+            str(after) == str(before)
+            or Decimal(after).compare_total(Decimal(before)) == 0
+            or (Decimal(after) == Decimal(before))
         )
     return bool(before == after)
 

@@ -45,7 +45,9 @@ def test_the_log_of_a_source_that_never_answers_is_exactly_this(bench: Any, seco
 
 
 def test_a_sync_that_goes_well_tells_what_arrived(bench: Any) -> None:
-    bench.fill("id int primary key, name text", "select n, 'n' || n from generate_series(1, 1234) n")
+    bench.fill(
+        "id int primary key, name text", "select n, 'n' || n from generate_series(1, 1234) n"
+    )
     ended = bench.sync(ROWS | {"key": ["id"], "batch_rows": 500})
     assert ended.state == "Completed"
     assert [line.message for line in ended.lines][2:] == [
@@ -221,10 +223,14 @@ def test_no_failing_path_tells_a_password(bench: Any, store_db: Any) -> None:
     host = f"127.0.0.1:{bench.source.port}"
     sources: list[Callable[[], Any]] = [
         lambda: open_source(bench.source.options(password=CANARY)),
-        lambda: open_source(bench.source.options(password=CANARY, url=f"postgresql://u@{host}/nope")),
+        lambda: open_source(
+            bench.source.options(password=CANARY, url=f"postgresql://u@{host}/nope")
+        ),
         lambda: open_source({"kind": "sql", "password": CANARY}),
         lambda: open_source({"kind": "nope", "password": CANARY}),
-        lambda: open_source(bench.source.options(password=CANARY, url="postgresql://u@127.0.0.1:1/d")),
+        lambda: open_source(
+            bench.source.options(password=CANARY, url="postgresql://u@127.0.0.1:1/d")
+        ),
         lambda: open_source({"kind": "sql", "url": f"postgresql://u:{CANARY}@{host}/nope"}),
     ]
     destinations = [

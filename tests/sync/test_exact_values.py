@@ -124,7 +124,7 @@ def test_the_figures_of_both_sides_agree_for_any_rows(
     ended = bench.sync(stream)
     assert ended.state == "Completed", ended.log
     text = "i, d::text, t, f::text, at::text"
-    order = "order by 1, 2, 3 collate \"C\", 4, 5"
+    order = 'order by i, rows.d, rows.t collate "C", f, rows.at'
     assert bench.warehouse.execute(f"select {text} from sap_erp.rows {order}") == (
         bench.source.execute(f"select {text} from rows {order}")
     )

@@ -1,4 +1,5 @@
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -50,7 +51,7 @@ def test_each_mode_counts_exactly_what_it_changes(
 ) -> None:
     first(bench, ROWS | more)
     assert bench.sync(ROWS | more).changes == changes
-    assert bench.arrived(order='1, 2 collate "C"') == rows
+    assert bench.arrived(order="1, 2") == rows
     if "key" in more:
         assert bench.sync(ROWS | more).changes == (0, 0, 3, 0)
 
@@ -247,29 +248,33 @@ def test_a_session_that_the_destination_ends_leaves_the_old_rows(
     assert bench.staging() == []
 
 
-def _small_disk(folder: Path) -> bool:
-    """Mount a disk of 8 MiB, where this process may."""
-    folder.mkdir(mode=0o755)
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    try:
-        return subprocess.run(mount, check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        return False
+def _may_mount() -> bool:
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    rights = int(status.partition("CapEff:")[2].split()[0], 16)
+    return os.geteuid() == 0 and bool(rights >> 21 & 1) and shutil.which("mount") is not None
 
 
-def test_a_full_disk_is_told_where_this_machine_lets_a_test_mount_one(
-    bench: Any, server: Any
-) -> None:
+MAY_MOUNT = _may_mount()
+
+
+@pytest.mark.parametrize(
+    "disk", [MAY_MOUNT], ids=["on a small disk" if MAY_MOUNT else "left out: no right to mount"]
+)
+def test_a_full_disk_of_the_destination_is_told(bench: Any, server: Any, disk: bool) -> None:
     folder = server.home / f"small_{time.monotonic_ns()}"
-    if os.geteuid() != 0 or not _small_disk(folder):
+    folder.mkdir(mode=0o755)
+    if not disk:
         return
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=True)
     try:
         owner = (server.log.parent / "data").stat()
         os.chown(folder, owner.st_uid, owner.st_gid)
         bench.warehouse.execute(f"create tablespace tiny location '{folder}'", user="aiia")
         bench.warehouse.execute("grant create on tablespace tiny to aiia_app", user="aiia")
+        bench.fill(
+            "id int, t text", "select n, repeat(md5(n::text), 30) from generate_series(1, 20000) n"
+        )
         bench.warehouse.execute("alter role aiia_app set default_tablespace = tiny", user="aiia")
-        bench.fill("id int, t text", "select n, repeat(md5(n::text), 30) from generate_series(1, 20000) n")
         ended = bench.sync()
         assert (ended.state, ended.code) == ("Failed", "destination-disk-full"), ended.log
         assert bench.ledger() == 0
@@ -288,7 +293,13 @@ def test_a_full_disk_is_told_where_this_machine_lets_a_test_mount_one(
 def test_streams_of_alike_names_do_not_share_their_staging() -> None:
     prefixes = {
         staging_prefix(connector, stream)
-        for connector, stream in [("a", "b__c"), ("a__b", "c"), ("a_", "b"), ("a", "b"), ("x" * 40, "y")]
+        for connector, stream in [
+            ("a", "b__c"),
+            ("a__b", "c"),
+            ("a_", "b"),
+            ("a", "b"),
+            ("x" * 40, "y"),
+        ]
     }
     assert len(prefixes) == 5
     assert staging_prefix("sap_erp", "journal_entries") == "sap_erp__journal_entries"

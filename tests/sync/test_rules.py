@@ -86,7 +86,7 @@ EVERY = {
     "bool": True, "int16": 1, "int32": 1, "int64": 1, "float32": 0.5, "float64": math.nan,
     "decimal": Decimal("NaN"), "decimal(5,2)": Decimal(1), "decimal(60,2)": Decimal(1),
     "decimal(100,2)": Decimal(1), "string": "", "binary": b"\0", "date": dt.date(9999, 12, 31),
-    "time": dt.time(1), "timestamp": dt.datetime.max, "timestamptz": NAIVE.replace(tzinfo=UTC),
+    "time": dt.time(1), "timestamp": dt.datetime.max, "timestamptz": NAIVE.replace(tzinfo=UTC),  # noqa: DTZ901
     "interval": "1 mon", "uuid": "00000000-0000-0000-0000-000000000000", "json": "null",
     "list<int32>": [1, None], "list<string>": [], "list<timestamptz>": [NAIVE.replace(tzinfo=UTC)],
 }  # fmt: skip
