@@ -3,14 +3,9 @@
 import datetime as dt
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
-import psycopg
 import sqlalchemy as sa
-from psycopg import DataError
-from psycopg.abc import AdaptContext, Buffer
-from psycopg.adapt import Loader
-from psycopg.pq import Format
 
 from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors.base import SourceColumn, SourceFault
@@ -36,6 +31,13 @@ _OIDS = {
 }  # fmt: skip
 # Python's own values would lose months, number digits or the difference of null and SQL NULL.
 _OIDS_AS_TEXT = {1186: "interval", 2950: "uuid", 114: "json", 3802: "json"}
+
+# Types of which PostgreSQL knows values that Python's classes cannot hold.
+UNUSUAL_OIDS = tuple(
+    oid
+    for oid, name in _OIDS.items()
+    if name in {"date", "time", "timestamp", "timestamptz"} or name.startswith("list")
+)
 
 _GENERIC = (
     (sa.Boolean, "bool"), (sa.SmallInteger, "int16"), (sa.BigInteger, "int64"), (sa.Integer, "int32"),
@@ -141,40 +143,6 @@ def _generic(kind: sa.types.TypeEngine[object]) -> ColumnType | None:
         if isinstance(kind, generic):
             return ColumnType.parse(name)
     return None
-
-
-# -- values that Python's own types cannot hold ----------------------------------------------
-
-
-class _Unusual(Loader):
-    """Reads dates and times, and leaves as text what Python has no value for: infinity, BC, 24:00."""
-
-    inner: type[Loader]
-
-    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
-        """Use the driver's own loader for all that is usual."""
-        super().__init__(oid, context)
-        self._inner = self.inner(oid, context)
-
-    def load(self, data: Buffer) -> object:
-        """Read one value; the contract refuses texts by column and row."""
-        if bytes(data[:1]) == b"[":
-            # An array that does not begin at 1; a list would lose that.
-            return bytes(data).decode()
-        try:
-            return self._inner.load(data)
-        except DataError:
-            return bytes(data).decode()
-
-
-def keep_unusual_values(connection: sa.Connection) -> None:
-    """Make a PostgreSQL connection hand over times and arrays of any kind, instead of breaking off."""
-    driver = connection.connection.driver_connection
-    adapters = cast("psycopg.Connection", driver).adapters
-    for oid, name in _OIDS.items():
-        if name in _FROM_TEXT or name.startswith("list"):
-            usual = adapters.get_loader(oid, Format.TEXT)
-            adapters.register_loader(oid, type("Unusual", (_Unusual,), {"inner": usual}))
 
 
 _FROM_TEXT: dict[str, Callable[[str], object]] = {

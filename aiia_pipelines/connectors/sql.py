@@ -137,7 +137,10 @@ class SqlSource:
                 options = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
             self._connection = self._engine.connect().execution_options(**options)
             if self._dialect == _POSTGRESQL:
-                types.keep_unusual_values(self._connection)
+                # Loading definitions must not import a driver.
+                from aiia_pipelines.connectors._sql_psycopg import keep_unusual_values  # noqa: PLC0415
+
+                keep_unusual_values(self._connection)
                 # The snapshot is taken by the first statement, not by BEGIN.
                 self._connection.exec_driver_sql("SELECT 1")
             elif self._dialect == _SQLITE:

@@ -3,7 +3,7 @@
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aiia_pipelines.config.connector import Connector, Stream
 from aiia_pipelines.connectors.base import Source, SourceFault
@@ -91,7 +91,8 @@ class Engine:
         try:
             rows, changes = task.run(self.uid, self.learned(stream.name))
         except BaseException as fault:
-            failure = self._told(fault)
+            # The remedy of a broken contract begins at the source, so it names it.
+            failure = self._told(fault, place=source.place())
             self._end(stream.name, failure)
             if _is_stop(fault):
                 for unread in later:
@@ -103,7 +104,7 @@ class Engine:
         self.recorder.end_task(stream.name, TaskState.SUCCEEDED, changes=changes)
         return Synced(stream.name, rows, changes, task.stored_columns())
 
-    def _told(self, fault: BaseException) -> Failure:
+    def _told(self, fault: BaseException, place: str = "") -> Failure:
         """Classify a fault and write cause, report and traceback to the log."""
         if self.recorder.cancelled:
             fault = Stopped("Somebody asked this job run to stop.")
@@ -114,7 +115,7 @@ class Engine:
         level = Level.WARNING if isinstance(fault, Stopped) else Level.ERROR
         detail = [*getattr(fault, "report", ()), *_trace(fault, failure.badge)]
         self.recorder.log(level, failure.headline, detail=detail)
-        return failure
+        return replace(failure, place=failure.place or place)
 
     def _end(self, stream: str, failure: Failure) -> None:
         state = {"Error": TaskState.ERROR, "Cancelled": TaskState.CANCELLED}

@@ -112,6 +112,7 @@ class Installation:
     url: str
     up: "subprocess.Popen[bytes] | None" = None
     said: list[str] = field(default_factory=list)
+    started: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
     root = ROOT
     programs = PROGRAMS
@@ -124,10 +125,12 @@ class Installation:
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         program, *rest = words
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [str(PROGRAMS / program), *rest], cwd=ROOT, env=self.environment, text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def run(self, *words: str, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
         process = self.start(*words)
@@ -199,6 +202,8 @@ class Installation:
         return found[0][0] if found else {}
 
     def latest(self, connector: str) -> dict[str, Any]:
+        if self.query("select to_regclass('aiia.attempts') is null") == [(True,)]:
+            return {}
         found = self.query(
             "select to_jsonb(j) || jsonb_build_object('run_id', a.run_id, 'pid', a.pid)"
             " from aiia.job_runs j join aiia.attempts a using (number)"
@@ -304,6 +309,9 @@ def _environment(server: EmbeddedPostgres) -> tuple[dict[str, str], str]:
 
 
 def tear_down(found: Installation) -> None:
+    for process in found.started:
+        with process:
+            process.kill()
     if found.up is not None and found.up.poll() is None:
         found.up.terminate()
         try:
