@@ -63,7 +63,7 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Record this process's work on one connector as the job run that the Dagster run stands for."""
         store = JobStore.open(str(settings().database_url))
         try:
-            number = self._number(store, context.run.run_id, new)
+            number = self._number(store, context.run, new)
             if not store.take(number, new):
                 raise dg.Failure(
                     f"Job run #{number} ended before it could begin.", allow_retries=False
@@ -79,12 +79,16 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
             store.close()
 
     @staticmethod
-    def _number(store: JobStore, run_id: str, new: NewJobRun) -> int:
-        known = store.numbers_of(run_id)
+    def _number(store: JobStore, run: dg.DagsterRun, new: NewJobRun) -> int:
+        known = store.numbers_of(run.run_id)
         if new.connector in known:
             return known[new.connector]
-        # Runs reach the store when Dagster creates them; this one was selected in a way that named no asset.
-        return store.create(new, run_id=run_id)
+        # A run that was selected in a way that named no asset, or whose creator died between Dagster's
+        # row and ours: then its tag has the number already.
+        promised = run.tags.get(tags.JOB, "")
+        return store.create(
+            new, number=int(promised) if promised.isdigit() else None, run_id=run.run_id
+        )
 
     @staticmethod
     def publish(instance: dg.DagsterInstance, store: JobStore, run_id: str) -> None:
