@@ -273,9 +273,11 @@ class SqlSource:
         with self._translated("read"):
             for stream in streams:
                 statement = f"SELECT * FROM {self._relation(stream)}"
-                self._open.exec_driver_sql(
+                result = self._open.exec_driver_sql(
                     statement, execution_options=types.AS_WRITTEN | {"stream_results": True}
-                ).fetchmany(1)
+                )
+                with closing(result):
+                    result.fetchmany(1)
         return "a sample row of each stream"
 
     # -- ending -----------------------------------------------------------------------------
