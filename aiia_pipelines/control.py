@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiia_pipelines.config.settings import Settings
-from aiia_pipelines.jobs.run import JobType, Trigger
+from aiia_pipelines.jobs.run import PRIORITIES, JobType, Trigger
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.running import Running
@@ -244,9 +244,7 @@ def _tags(request: SyncRequest) -> dict[str, str]:
     if request.retry_of:
         found[".dagster/aiia_retry_of"] = str(request.retry_of)
     if request.priority:
-        found["dagster/priority"] = {"low": "-10", "normal": "0", "high": "10", "critical": "20"}[
-            request.priority
-        ]
+        found["dagster/priority"] = str(PRIORITIES[request.priority])
     return found
 
 

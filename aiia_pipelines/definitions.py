@@ -7,6 +7,7 @@ from aiia_pipelines import schedules, sensors
 from aiia_pipelines.assets.connector import build as build_assets
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.folder import Broken, Folder, read_folder
+from aiia_pipelines.jobs.run import PRIORITIES
 from aiia_pipelines.resources.job_board import JobBoard, settings
 from aiia_pipelines.resources.requests import JOB_PREFIX
 
@@ -40,7 +41,7 @@ def _job(connector: Connector) -> UnresolvedAssetJobDefinition:
         f"{JOB_PREFIX}{connector.name}",
         selection=dg.AssetSelection.groups(connector.name),
         description=f"Refreshes all streams of {connector.title}.",
-        tags={"dagster/priority": _PRIORITIES[connector.priority]},
+        tags={"dagster/priority": str(PRIORITIES[connector.priority])},
     )
 
 
@@ -52,6 +53,3 @@ def _broken(broken: Broken) -> dg.AssetSpec:
         group_name="broken_connectors",
         description=f"This connector cannot be used until its file is corrected:\n\n{mistakes}",
     )
-
-
-_PRIORITIES = {"low": "-10", "normal": "0", "high": "10", "critical": "20"}

@@ -34,7 +34,9 @@ class Lost:
 
 def find_lost(store: JobStore, silence: float = SILENCE) -> list[Lost]:
     """List running job runs whose process on this machine is gone, or that said nothing for `silence` seconds."""
-    age = sa.func.extract("epoch", sa.func.clock_timestamp() - ATTEMPTS.c.heartbeat_at)
+    # While the database was away nobody could write: silence counts from its start at the earliest.
+    heard = sa.func.greatest(ATTEMPTS.c.heartbeat_at, sa.func.pg_postmaster_start_time())
+    age = sa.func.extract("epoch", sa.func.clock_timestamp() - heard)
     query = (
         sa.select(
             JOB_RUNS.c.number, ATTEMPTS.c.run_id, ATTEMPTS.c.host, ATTEMPTS.c.pid, age.label("age")

@@ -6,6 +6,9 @@ from enum import StrEnum
 from typing import Any
 from uuid import uuid4
 
+# The words of `priority`, as the numbers by which Dagster's queue orders runs.
+PRIORITIES = {"low": -10, "normal": 0, "high": 10, "critical": 20}
+
 
 class JobType(StrEnum):
     """The operations on a connector."""

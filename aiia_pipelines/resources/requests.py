@@ -8,10 +8,11 @@ from dagster import DagsterRun
 
 from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
 from aiia_pipelines.config.folder import read_connector
-from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.run import PRIORITIES, NewJobRun, Trigger
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import settings
 
+_WORDS = {str(number): word for word, number in PRIORITIES.items()}
 JOB_PREFIX = "sync__"
 
 # The first tag that a run bears tells what made it.
@@ -75,7 +76,7 @@ def _request(
         request,
         title=connector.title,
         streams=tuple(stream for stream in known if not streams or stream in streams),
-        priority=connector.priority,
+        priority=_WORDS.get(run.tags.get("dagster/priority", ""), connector.priority),
         config=connector.public(),
     )
 

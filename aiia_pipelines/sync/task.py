@@ -84,10 +84,11 @@ class StreamSync:
             wanted = totals.figures()
             figures = compare(wanted, landing.figures(list(wanted)))
             recorder.reconciled(name, figures)
-            fault = mismatch(name, figures)
-        if fault is not None:
-            raise fault
+            if (fault := mismatch(name, figures)) is not None:
+                raise fault
         recorder.log(Level.INFO, f"{name}: reconciled, {len(figures)} figures agree on both sides.")
+        # What the last pulse knew is up to a second old; here it decides whether readers see new rows.
+        recorder.flush()
         self._stop_if_asked()
         with recorder.step(name, "commit"):
             landing.commit(totals.rows, changes)
