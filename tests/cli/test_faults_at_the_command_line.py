@@ -10,6 +10,7 @@ import pytest
 from aiia_pipelines.cli.exits import Exit, Stop, exit_of, tell
 from aiia_pipelines.cli.output import Output, to_json
 from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
+from aiia_pipelines.control import NotLaunched, Refused, UnknownJobRun
 from aiia_pipelines.jobs.migrations import StoreOutdated
 from aiia_pipelines.jobs.redaction import REDACTOR
 from aiia_pipelines.jobs.state import JobState
@@ -48,6 +49,18 @@ def unreachable() -> BaseException:
     raise AssertionError
 
 
+def full() -> BaseException:
+    from psycopg2.errors import DiskFull
+
+    return DiskFull('could not extend file "base/1": No space left on device')
+
+
+def full_by_sqlalchemy() -> BaseException:
+    from sqlalchemy.exc import OperationalError
+
+    return OperationalError("insert into aiia.job_runs", {}, full())
+
+
 def unreachable_by_sqlalchemy() -> BaseException:
     import sqlalchemy as sa
 
@@ -67,6 +80,11 @@ def unreachable_by_sqlalchemy() -> BaseException:
         (EmbeddedMissing, 4, "no-database"),
         (unreachable, 4, "database-unreachable"),
         (unreachable_by_sqlalchemy, 4, "database-unreachable"),
+        (full, 4, "database-full"),
+        (full_by_sqlalchemy, 4, "database-full"),
+        (lambda: UnknownJobRun("no #1"), 3, "unknown-job"),
+        (lambda: NotLaunched("no"), 4, "not-launched"),
+        (lambda: Refused("no"), 2, "refused"),
         (lambda: click.UsageError("no"), 2, "usage"),
         (KeyboardInterrupt, 130, "interrupted"),
         (click.Abort, 130, "interrupted"),
