@@ -9,7 +9,15 @@ from aiia_pipelines.cli.exits import Exit, Stop
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.output import Output
 from aiia_pipelines.cli.runs import columns, facts_of
-from aiia_pipelines.cli.session import Session, output, reading, started, store
+from aiia_pipelines.cli.session import (
+    Session,
+    load,
+    output,
+    reading,
+    require_project,
+    started,
+    store,
+)
 from aiia_pipelines.jobs import history
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
@@ -22,6 +30,7 @@ CONNECTOR = "nyc_flights"
 @click.command("demo", cls=Command)
 def demo() -> None:
     """Sync a real data set from one PostgreSQL database to another, then break things on purpose."""
+    require_project(load())
     with started() as session:
         if session.embedded is None:
             raise Stop(

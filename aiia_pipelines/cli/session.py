@@ -12,6 +12,7 @@ import click
 
 from aiia_pipelines.cli.exits import Exit, Stop
 from aiia_pipelines.cli.output import Output
+from aiia_pipelines.config.faults import ConfigInvalid
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local.faults import EmbeddedFault
 from aiia_pipelines.local.postgres import APPLICATION_ROLE, STORE, EmbeddedPostgres
@@ -56,6 +57,19 @@ def prepared() -> Settings:
     settings = load()
     server = _embedded(settings)
     return _merged(server) if server is not None and _was_started(server) else settings
+
+
+def require_project(settings: Settings) -> None:
+    """Refuse a folder in which Dagster would find no configuration, and use one of its own.
+
+    Raises:
+        ConfigInvalid: There is no dagster.yaml.
+    """
+    if not (settings.project / "dagster.yaml").is_file():
+        raise ConfigInvalid(
+            f"{settings.project} has no dagster.yaml: run this in the project's folder,"
+            " or set AIIA_PROJECT to it."
+        )
 
 
 def opened() -> Session:

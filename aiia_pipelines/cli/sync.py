@@ -11,7 +11,15 @@ import click
 from aiia_pipelines.cli.exits import Exit, exit_of, leave
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.output import Output, Shown, instant
-from aiia_pipelines.cli.session import Session, output, person, started, store
+from aiia_pipelines.cli.session import (
+    Session,
+    load,
+    output,
+    person,
+    require_project,
+    started,
+    store,
+)
 from aiia_pipelines.cli.times import Duration
 
 _SECOND_THOUGHT = 3.0  # seconds after the first Ctrl-C in which a second one cancels
@@ -39,6 +47,7 @@ def sync(
 
     seconds = timeout.total_seconds() if timeout else None
     by = f"{person()}@cli"
+    require_project(load())
     with started() as session:
         check(session, names, streams)
         with store(session) as jobs:

@@ -14,7 +14,7 @@ import click
 
 from aiia_pipelines.cli.exits import Exit, Stop
 from aiia_pipelines.cli.main import Command
-from aiia_pipelines.cli.session import output, started, store
+from aiia_pipelines.cli.session import load, output, require_project, started, store
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local.services import AlreadyUp, Running, Service, Supervisor, port_taken
 
@@ -29,6 +29,7 @@ def up(host: str | None, port: int | None) -> None:
     """Start database, worker, daemon and web server; Ctrl-C stops all of them."""
     _override("AIIA_HOST", host)
     _override("AIIA_PORT", port)
+    require_project(load())
     with started(stops=True) as session:
         settings = session.settings
         with store(session):

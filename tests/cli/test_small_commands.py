@@ -289,3 +289,14 @@ def test_ticks_come_from_the_iterator_of_the_daemon() -> None:
 
     source = inspect.getsource(RemoteSchedule.execution_time_iterator)
     assert ticks.schedule_execution_time_iterator.__name__ in source
+
+
+@pytest.mark.parametrize("command", [["up"], ["sync", "shop"], ["demo"]])
+def test_a_folder_without_dagster_yaml_is_refused_before_anything_starts(
+    nowhere: Path, aiia: Any, command: list[str]
+) -> None:
+    done = aiia(*command)
+    assert done.exit_code == 5
+    assert "has no dagster.yaml" in done.stderr
+    assert "AIIA_PROJECT" in done.stderr
+    assert not (nowhere / ".aiia").exists()
