@@ -73,23 +73,28 @@ def require_project(settings: Settings) -> None:
 
 
 def opened() -> Session:
-    """Return the session of a command that reads; it starts no server.
+    """Return the session of a command that reads; it starts the embedded server only if there is one.
+
+    A server that was started for the command stops with it.
 
     Raises:
-        Stop: the embedded server does not run.
+        Stop: there is no server yet.
     """
     settings = load()
     server = _embedded(settings)
     if server is None:
         return Session(settings, str(settings.database_url))
-    if not server.running():
+    if not _was_started(server):
         raise Stop(
             Exit.UNREACHABLE,
-            "The database is not running. Start it with `aiia up`.",
+            "There is no database yet. Start one with `aiia up`, or sync a connector.",
             code="database-not-running",
         )
+    owned = server.start()
+    if owned:
+        click.get_current_context().call_on_close(lambda: _stop_unused(server))
     settings = _merged(server)
-    return Session(settings, str(settings.database_url), server)
+    return Session(settings, str(settings.database_url), server, owned)
 
 
 @contextmanager
@@ -108,8 +113,8 @@ def started(*, stops: bool = False) -> Iterator[Session]:
         settings = _merged(server)
         yield Session(settings, str(settings.database_url), server, owned)
     finally:
-        if (owned or stops) and not _in_use(server):
-            server.stop()
+        if owned or stops:
+            _stop_unused(server)
 
 
 @contextmanager
@@ -160,6 +165,11 @@ def _merged(server: EmbeddedPostgres) -> Settings:
             continue
         os.environ[name] = value
     return load()
+
+
+def _stop_unused(server: EmbeddedPostgres) -> None:
+    if not _in_use(server):
+        server.stop()
 
 
 def _in_use(server: EmbeddedPostgres) -> bool:

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,6 +21,9 @@ from aiia_pipelines.cli.session import (
     store,
 )
 from aiia_pipelines.cli.times import Duration
+
+if TYPE_CHECKING:
+    from aiia_pipelines.jobs.store import JobStore
 
 _SECOND_THOUGHT = 3.0  # seconds after the first Ctrl-C in which a second one cancels
 
@@ -64,7 +67,7 @@ def sync(
             if wait:
                 watch = Watch(jobs, shown, session.settings.timezone, launched)
                 _watched(watch, session, numbers, seconds)
-            report(shown, [jobs.row(number) for number in numbers])
+            report(shown, jobs, [jobs.row(number) for number in numbers])
             states = [jobs.state_of(number) for number in numbers]
     leave(exit_of(states) if wait else Exit.OK)
 
@@ -114,10 +117,8 @@ def _cancel(watch: Any, session: Session, numbers: Sequence[int]) -> None:  # no
     watch.until_ended(30.0)
 
 
-def report(shown: Output, rows: Sequence[Any]) -> None:
+def report(shown: Output, jobs: "JobStore", rows: Sequence[Any]) -> None:
     """Write how each job run ended, and what to do about those that did not go well."""
-    from aiia_pipelines.jobs.failures import CATALOGUE, Failure
-
     columns = (
         Shown("Job", lambda row: f"#{row.number}"),
         Shown("Connector", lambda row: row.connector),
@@ -128,13 +129,30 @@ def report(shown: Output, rows: Sequence[Any]) -> None:
     )
     shown.rows(rows, facts, *columns)
     for row in rows:
-        kind = CATALOGUE.get(row.failure_code or "")
-        if kind is not None:
-            failure = Failure(kind, row.message, row.failure_place)
-            shown.say(f"#{row.number} {row.state} ({kind.code}): {row.message}")
-            shown.say(f"    Cause: {kind.cause}")
-            shown.say(f"    What to do: {failure.remedy()}")
-            shown.say(f"    How to verify: {failure.verify()}")
+        _explain(shown, jobs, row)
+
+
+def _explain(shown: Output, jobs: "JobStore", row: Any) -> None:  # noqa: ANN401
+    """Tell every cause of a job run that did not go well once, with the streams that it hit."""
+    from aiia_pipelines.jobs.failures import CATALOGUE, Failure
+
+    causes: dict[tuple[str, str], list[str]] = {}
+    for stream, _, code, message in jobs.failures_of(row.number):
+        causes.setdefault((code, message), []).append(stream)
+    if not causes and row.failure_code:
+        causes[row.failure_code, row.message] = []
+    for (code, message), streams in causes.items():
+        kind = CATALOGUE.get(code)
+        if kind is None:
+            continue
+        failure = Failure(kind, message, row.failure_place)
+        hit = f" {', '.join(streams)}" if streams else ""
+        shown.say(f"#{row.number}{hit}: {kind.badge} ({code}): {message}")
+        shown.say(f"    Cause: {kind.cause}")
+        shown.say(f"    What to do: {failure.remedy()}")
+        shown.say(f"    How to verify: {failure.verify()}")
+    if causes:
+        shown.say(f"    More: `aiia jobs show {row.number}`, `aiia jobs logs {row.number}`")
 
 
 def facts(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the store

@@ -148,7 +148,8 @@ _ROWS = (
         _any("sqlstate:08P01 errno:EPROTO protocol:error")),
     FailureClass("column-mismatch", "Column Mismatch", _ERROR, "data", _STAY,
         "A table, column or type is not what the mapping or the contract expects.",
-        "Correct mapping or query in the connector, or accept the new columns, then re-run.",
+        "Correct mapping or query in the connector, or accept what the source has now with "
+        "`aiia connectors schema NAME --accept`, then re-run.",
         "psql -h {host} -p {port} -U USER -d DATABASE -c '\\d TABLE'",
         _any("contract:column contract:type sqlstate:42703 sqlstate:42P01 sqlstate:42804 "
              "sqlstate:42883 sqlstate:42846 sqlstate:3F000 pandera:COLUMN_NOT_IN_DATAFRAME "
@@ -214,8 +215,9 @@ _ROWS = (
         "aiia connectors validate",
         _any("config:invalid class:ConfigInvalid class:UnknownConnector")),
     FailureClass("secret-missing", "Secret Missing", _FAILED, "configuration", _STAY,
-        "A secret the connector refers to is not set where the worker runs.",
-        "Set the variable or file the message names for the worker, and start it again.",
+        "A secret the connector refers to is not set for the process that needed it.",
+        "Set the variable or file the message names where that process runs: the services of "
+        "`aiia up`, or this shell.",
         "aiia connectors validate",
         _any("secret:missing class:SecretMissing")),
     FailureClass("destination-unreachable", "Destination Unreachable", _FAILED, "destination",

@@ -119,9 +119,10 @@ def connection_timeout(place: str, seconds: float) -> str:
     return f"Connection timeout. Unable to reach {place} after {seconds:g} seconds."
 
 
-def finished(state: JobState, records: int) -> str:
-    """Say that a job run ended with records committed."""
-    return f"Job finished with state {state.upper()}. {records:,} records ingested."
+def finished(state: JobState, records: int | None) -> str:
+    """Say that a job run ended well; only one that brings records tells how many."""
+    counted = "" if records is None else f" {records:,} records ingested."
+    return f"Job finished with state {state.upper()}.{counted}"
 
 
 def aborted(state: JobState) -> str:
@@ -129,7 +130,7 @@ def aborted(state: JobState) -> str:
     return f"Job aborted with state {state.upper()}."
 
 
-def closing(state: JobState, records: int) -> tuple[Level, str]:
+def closing(state: JobState, records: int | None) -> tuple[Level, str]:
     """Return level and sentence of the last line of a job run.
 
     Raises:

@@ -83,6 +83,19 @@ class JobReader:
         with self.engine.connect() as db:
             return [(row.stream, TaskState(row.state)) for row in db.execute(query)]
 
+    def failures_of(self, number: int) -> list[tuple[str, TaskState, str, str]]:
+        """Read what failed of a job run: stream, state, failure code and message of each."""
+        query = (
+            sa.select(TASKS.c.stream, TASKS.c.state, TASKS.c.failure_code, TASKS.c.message)
+            .where(TASKS.c.number == number, TASKS.c.failure_code.is_not(None))
+            .order_by(TASKS.c.ended_at, TASKS.c.stream)
+        )
+        with self.engine.connect() as db:
+            return [
+                (row.stream, TaskState(row.state), row.failure_code, row.message)
+                for row in db.execute(query)
+            ]
+
     def attempt_of(self, number: int) -> sa.Row[Any] | None:
         """Read the last attempt of a job run."""
         query = (

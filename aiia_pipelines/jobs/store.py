@@ -15,7 +15,7 @@ from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine, closing
 from aiia_pipelines.jobs.reader import JobReader
-from aiia_pipelines.jobs.run import NewJobRun
+from aiia_pipelines.jobs.run import JobType, NewJobRun
 from aiia_pipelines.jobs.state import (
     FINAL,
     STEPS,
@@ -197,7 +197,7 @@ def _finish(
     )
     records = int(db.execute(committed).scalar_one())
     _move(db, number, state)
-    level, sentence = closing(state, records)
+    level, sentence = closing(state, records if row.type == JobType.SYNC else None)
     line = LogLine.of(level, sentence)
     _write_lines(db, number, [*_failure_lines(db, number, failure), line])
     db.execute(

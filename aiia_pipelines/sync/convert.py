@@ -125,5 +125,6 @@ def _misfit(name: str, kind: ColumnType, value: object, row: int) -> ContractBro
 
 def masked(value: object) -> str:
     """Show what a value looks like without showing it: digits and letters are replaced, at most 40 characters."""
-    text = "".join("9" if c.isdigit() else "x" if c.isalpha() else c for c in str(value)[:40])
+    # A `#` is never taken for a digit of the data.
+    text = "".join("#" if c.isdigit() else "x" if c.isalpha() else c for c in str(value)[:40])
     return text + ("…" if len(str(value)) > 40 else "")

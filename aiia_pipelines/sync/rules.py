@@ -34,7 +34,7 @@ class Violation:
 
     def __str__(self) -> str:
         """Tell column, rule, count and samples in one line."""
-        shown = f"; e.g. {', '.join(self.samples)}" if self.samples else ""
+        shown = f"; masked samples: {', '.join(self.samples)}" if self.samples else ""
         return f"column '{self.column}' breaks {self.rule} in {self.count:,} rows{shown}"
 
 
@@ -99,7 +99,8 @@ class Rules:
         for case in rows.head(SAMPLES - len(violation.samples)).itertuples():
             place = getattr(case, "index", None)
             row = f"row {first_row + int(place):,}: " if isinstance(place, Integral) else ""
-            violation.samples.append(f"{row}{masked(case.failure_case)}")
+            shown = "null" if rule == NOT_NULL else masked(case.failure_case)
+            violation.samples.append(f"{row}{shown}")
 
 
 def _pandera_column(column: ContractColumn) -> pandera.Column:

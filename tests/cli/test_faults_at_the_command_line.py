@@ -138,7 +138,7 @@ def test_a_wrong_setting_ends_with_5(
 def test_reading_starts_no_server_and_says_how_to(nowhere: Path, aiia: Any, command: Any) -> None:
     done = aiia("jobs", *command.split())
     assert done.exit_code == 4
-    assert "The database is not running. Start it with `aiia up`." in done.stderr
+    assert "There is no database yet. Start one with `aiia up`, or sync a connector." in done.stderr
     assert not (nowhere / ".aiia").exists()
 
 

@@ -71,6 +71,7 @@ def test_the_documented_lines_come_out_byte_for_byte() -> None:
 )
 def test_every_final_state_has_its_closing_line(state: str, level: str, sentence: str) -> None:
     assert closing(JobState(state), 336776) == (Level[level], sentence)
+    assert "records" not in closing(JobState(state), None)[1]
 
 
 @pytest.mark.parametrize("state", sorted(set(JobState) - FINAL))

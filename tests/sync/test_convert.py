@@ -195,5 +195,5 @@ def test_every_number_of_32_bits_fits(value: float) -> None:
 
 
 def test_a_shown_value_shows_only_its_shape() -> None:
-    assert masked("Ab-1 ä@x.org") == "xx-9 x@x.xxx"
-    assert masked("1" * 50) == "9" * 40 + "…"
+    assert masked("Ab-1 ä@x.org") == "xx-# x@x.xxx"
+    assert masked("1" * 50) == "#" * 40 + "…"

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -156,6 +156,29 @@ def match_query(load: Load, stage: sql.Identifier, table: sql.Identifier) -> sql
         keys=_keys_equal(load.contract),
         **parts,
     )
+
+
+def rewrite_query(stage: sql.Identifier, table: sql.Identifier) -> sql.Composed:
+    """Count as `match_query` does when every row is written anew."""
+    return sql.SQL(
+        "select (select count(*) from {stage}), 0::bigint, 0::bigint, (select count(*) from {table})"
+    ).format(stage=stage, table=table)
+
+
+def rewrite_statements(
+    load: Load,
+    stage: sql.Identifier,
+    table: sql.Identifier,
+    altered: Iterable[sql.Composed],
+) -> Iterator[tuple[str, sql.Composed]]:
+    """Give the statements of a commit that changes what the table is made of."""
+    names = sql.SQL(", ").join(sql.Identifier(column.name) for column in load.contract.columns)
+    parts: dict[str, sql.Composable] = {"table": table, "stage": stage, "names": names}
+    yield "deleted", sql.SQL("delete from {table}").format(**parts)
+    for statement in altered:
+        yield "altered", statement
+    insert = "insert into {table} ({names}) select {names} from {stage}"
+    yield "written", sql.SQL(insert).format(**parts)
 
 
 def apply_statements(
