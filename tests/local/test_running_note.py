@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,8 +76,15 @@ def test_what_a_dead_predecessor_left_is_ended(tmp_path: Path) -> None:
     note = tmp_path / "up.json"
     note.write_text(json.dumps({**json.loads(note.read_text()), "ticks": 1}))
     with subprocess.Popen(["sleep", "300"], env={MARK: "former", "PATH": "/bin"}) as left:
-        Running.claim(tmp_path, URL, "mine")
-        assert left.wait(timeout=5) < 0
+        try:
+            # Until the program is loaded, the process still shows the environment of this one.
+            environment = Path(f"/proc/{left.pid}/environ")
+            while f"{MARK}=former".encode() not in environment.read_bytes():
+                time.sleep(0.01)
+            Running.claim(tmp_path, URL, "mine")
+            assert left.wait(timeout=5) < 0
+        finally:
+            left.kill()
 
 
 def test_a_note_of_somebody_else_is_not_taken_away(tmp_path: Path) -> None:
