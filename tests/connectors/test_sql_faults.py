@@ -202,6 +202,8 @@ def test_cancel_and_close_do_no_harm_at_any_time(open_sql: Opened, source_db: An
     source.close()
     source.close()
     source.cancel()
+    query = "select count(*) from pg_stat_activity where usename = 'canary_reader'"
+    assert source_db.execute(query, user="aiia") == [(0,)]
 
 
 def test_a_missing_sqlite_file_is_not_made(open_sql: Opened, tmp_path: Any) -> None:
