@@ -139,10 +139,11 @@ def match_query(load: Load, stage: sql.Identifier, table: sql.Identifier) -> sql
     """Count inserted, updated, unchanged and deleted rows."""
     parts = {"stage": stage, "table": table}
     if not load.contract.key:
-        removed = "(select count(*) from {table})" if load.mode == "replace" else "0::bigint"
-        return sql.SQL(
-            f"select (select count(*) from {{stage}}), 0::bigint, 0::bigint, {removed}"
-        ).format(**parts)
+        if load.mode == "replace":
+            return rewrite_query(stage, table)
+        return sql.SQL("select count(*), 0::bigint, 0::bigint, 0::bigint from {stage}").format(
+            **parts
+        )
     deleted = "count(*) filter (where s.{k} is null)" if load.mode == "replace" else "0::bigint"
     join = "full" if load.mode == "replace" else "right"
     return sql.SQL(

@@ -16,7 +16,6 @@ from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.convert import masked
 from aiia_pipelines.sync.destinations import _postgres_sql as text
 from aiia_pipelines.sync.destinations import _postgres_structure as structure
-from aiia_pipelines.sync.destinations._postgres_structure import Structure
 from aiia_pipelines.sync.destinations.base import Landing, Load
 from aiia_pipelines.sync.faults import DestinationFault
 
@@ -108,7 +107,7 @@ class PostgresLanding:
         self._stage = sql.Identifier(text.STAGING, f"{prefix}__{self._epoch}")
         self._staged = False
         # Set when the table is not what the contract says: then the commit alters it.
-        self._structure: Structure | None = None
+        self._altered: list[sql.Composed] = []
 
     def _value(self, query: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - a value of any type
         row = self._db.execute(query, values).fetchone()
@@ -193,9 +192,9 @@ class PostgresLanding:
         with translated(self._place):
             self._make_stage()
             self._make_table()
-            self._structure = self._other_structure()
+            self._altered = self._alterations()
             query = text.match_query(self._load, self._stage, self._table)
-            if self._structure is not None:
+            if self._altered:
                 query = text.rewrite_query(self._stage, self._table)
             row = self._db.execute(query).fetchone()
         inserted, updated, unchanged, deleted = row or (0, 0, 0, 0)
@@ -207,12 +206,12 @@ class PostgresLanding:
         columns = text.column_list(self._load.contract, keyed=True)
         self._db.execute(sql.SQL("create table if not exists {} ({})").format(self._table, columns))
 
-    def _other_structure(self) -> Structure | None:
-        """Give what the table is made of when that is not what the contract says."""
+    def _alterations(self) -> list[sql.Composed]:
+        """Give the statements that make the table what the contract says, if it is anything else."""
         table = structure.read(self._db, self._table)
         wanted = structure.wanted(structure.read(self._db, self._stage), self._load.contract)
         if structure.same(table, wanted):
-            return None
+            return []
         if self._load.mode != "replace" and self.holds_rows():
             raise DestinationFault(
                 f"The table {self._load.connector}.{self._load.stream} has other columns or another key"
@@ -221,7 +220,7 @@ class PostgresLanding:
                 "destination:rejected",
                 place=self._place,
             )
-        return table
+        return list(structure.alterations(self._table, table, wanted))
 
     def commit(self, rows: int, changes: Changes) -> None:
         """Apply the staged rows, move the ledger, and become visible in one transaction."""
@@ -244,10 +243,9 @@ class PostgresLanding:
     def _apply(self, changes: Changes) -> None:
         done = {"deleted": 0, "written": 0, "altered": 0}
         statements = text.apply_statements(self._load, self._stage, self._table)
-        if self._structure is not None:
-            wanted = structure.wanted(structure.read(self._db, self._stage), self._load.contract)
-            altered = structure.alterations(self._table, self._structure, wanted)
-            statements = text.rewrite_statements(self._load, self._stage, self._table, altered)
+        if self._altered:
+            parts = (self._load, self._stage, self._table)
+            statements = text.rewrite_statements(*parts, self._altered)
         for kind, statement in statements:
             done[kind] += max(self._db.execute(statement).rowcount, 0)
         done.pop("altered")
