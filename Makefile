@@ -13,6 +13,10 @@ UV := $(shell sed -n '/^name = "uv"$$/{n;s/^version = "\(.*\)"$$/\1/p;}' uv.lock
 
 # Test processes at a time.
 WORKERS ?= 2
+# How much the benchmark moves and how often; how many faults the chaos harness injects.
+ROWS ?= 1000000
+ROUNDS ?= 3
+FAULTS ?= 2000
 # Percent of lines and branches that tests must reach, in the whole package and in the core: what decides
 # badges, states, log lines, configuration, and what counts as a secret.
 COVERED := 95
@@ -21,7 +25,7 @@ CORE := aiia_pipelines/config/*,aiia_pipelines/jobs/badge.py,aiia_pipelines/jobs
 # Processes that the tests start, wherever, are measured as well: coverage's start-up file asks for the first.
 MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage
 
-.PHONY: help demo up test check lint types imports docs docs-current fast-tests fmt clean
+.PHONY: help demo up test check bench chaos lint types imports docs docs-current fast-tests fmt clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -43,6 +47,12 @@ test: $(READY) ## Run all tests, then require the coverage.
 	@$(BIN)/coverage report --format=total --fail-under=$(COVERED_CORE) --include='$(CORE)' > /dev/null \
 	  || { $(BIN)/coverage report --show-missing --skip-covered --include='$(CORE)'; echo "The core must be covered to $(COVERED_CORE) %." >&2; exit 1; }
 
+bench: $(READY) ## Compare with other tools in one interleaved run, and write benchmarks/report.md.
+	$(BIN)/python benchmarks/run.py --rows $(ROWS) --rounds $(ROUNDS)
+
+chaos: $(READY) ## Strike syncs with faults, as many as FAULTS says, and check what is left after each.
+	$(BIN)/python tests/chaos/harness.py --faults $(FAULTS)
+
 lint: $(READY) ## Look for mistakes in format and style.
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/ruff check --quiet .
@@ -60,7 +70,7 @@ docs-current: $(READY)
 	$(BIN)/python docs/generate.py --check
 
 fast-tests: $(READY)
-	$(BIN)/pytest --quiet -m "not integration and not acceptance"
+	$(BIN)/pytest --quiet --numprocesses=$(WORKERS) --dist=loadfile -m "not integration and not acceptance and not slow"
 
 fmt: $(READY) ## Format the code and make the corrections that ruff can make.
 	$(BIN)/ruff format .

@@ -20,7 +20,7 @@ from typing import Any
 from uuid import uuid4
 
 from aiia_pipelines.config.settings import Settings
-from aiia_pipelines.jobs.run import PRIORITIES, JobType, Trigger
+from aiia_pipelines.jobs.run import PRIORITIES, REFRESHES, JobType, Trigger
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.running import Running
@@ -67,12 +67,17 @@ class UnknownJobRun(LookupError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SyncRequest:
-    """One sync of one connector; no stream stands for all of them."""
+    """One sync of one connector; no stream stands for all of them.
+
+    A `full` one reads all rows again, a `dry_run` commits nothing.
+    """
 
     connector: str
     streams: Sequence[str] = ()
     by: str
     priority: str = ""
+    full: bool = False
+    dry_run: bool = False
     retry_of: int | None = None
 
 
@@ -111,11 +116,18 @@ def retry(
     row = _row(store, number)
     if JobState(row.state) not in FINAL:
         raise Refused(f"Job run #{number} is {row.state}; only one that has ended can be retried.")
-    if row.type != JobType.SYNC:
+    if row.type not in REFRESHES:
         raise Refused(f"Job run #{number} is no sync; run `aiia test {row.connector}` again.")
     failed = [stream for stream, state in store.tasks_of(number) if state in _FAILED_TASKS]
     streams = () if all_tasks or not failed else tuple(failed)
-    request = SyncRequest(connector=row.connector, streams=streams, by=by, retry_of=number)
+    request = SyncRequest(
+        connector=row.connector,
+        streams=streams,
+        by=by,
+        full=row.full_read,
+        dry_run=row.type == JobType.DRY_RUN,
+        retry_of=number,
+    )
     return sync(settings, store, request)
 
 
@@ -243,6 +255,10 @@ def _tags(request: SyncRequest) -> dict[str, str]:
     found = {".dagster/aiia_trigger": trigger.value, ".dagster/aiia_by": request.by}
     if request.retry_of:
         found[".dagster/aiia_retry_of"] = str(request.retry_of)
+    if request.full:
+        found["aiia/full"] = "true"
+    if request.dry_run:
+        found["aiia/dry_run"] = "true"
     if request.priority:
         found["dagster/priority"] = str(PRIORITIES[request.priority])
     return found

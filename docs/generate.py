@@ -225,34 +225,68 @@ def connector_file() -> str:
     """Describe the keys of connector files from their schema."""
     schema = json_schema()
     parts = {"Connector": schema, **schema["$defs"]}
-    parts |= {f"source-{kind}": _options(kind) for kind in kind_names()}
+    for kind in kind_names():
+        parts |= _parts_of(kind)
     parts = {name: part for name, part in parts.items() if part.get("properties")}
-    _same("parts of connector files", KEYS, parts)
+    if gone := sorted(set(KEYS) - set(parts)):
+        raise SystemExit(f"docs/words.toml has words for parts that are gone: {gone}")
+    order = [*KEYS, *(name for name in parts if name not in KEYS)]
     types = [*PLAIN_TYPES, "decimal(precision,scale)", "list<type>"]
     return page(
         "Connector files",
         INTRO["connector-file"],
-        *(f"## {name}\n\n{_keys(name, parts[name])}" for name in KEYS),
+        *(f"## {name}\n\n{_keys(name, parts)}" for name in sorted(order, key=_place)),
         "## Types",
         INTRO["types"],
         f"{_listed(types)}.",
     )
 
 
-def _options(kind: str) -> dict[str, Any]:
+def _place(name: str) -> int:
+    """Put what all connectors have first, then each kind with what it takes."""
+    kinds = kind_names()
+    kind = name.rpartition("-")[2]
+    if kind in kinds:
+        return 2 * kinds.index(kind) + 1
+    return 0 if name in json_schema()["$defs"] or name == "Connector" else 2 * len(kinds)
+
+
+def _parts_of(kind: str) -> dict[str, dict[str, Any]]:
+    """Give the parts of a file that only this kind has."""
     module = import_module(f"aiia_pipelines.connectors.{kind}")
-    options: dict[str, Any] = module.Options.model_json_schema()
-    return options
+    found = {f"source-{kind}": module.Options.model_json_schema()}
+    if options := getattr(module, "StreamOptions", None):
+        found[f"options-{kind}"] = options.model_json_schema()
+    return found | {n: p for part in found.values() for n, p in part.get("$defs", {}).items()}
 
 
-def _keys(name: str, part: Mapping[str, Any]) -> str:
-    _same(f"keys of {name}", KEYS[name], part["properties"])
+def _keys(name: str, parts: Mapping[str, Mapping[str, Any]]) -> str:
+    part, words = parts[name], KEYS.get(name, {})
+    if gone := sorted(set(words) - set(part["properties"])):
+        raise SystemExit(f"docs/words.toml has words for keys of {name} that are gone: {gone}")
+    for other in parts:
+        if other == name:
+            break
+        if parts[other]["properties"] == part["properties"]:
+            return f"The same as [{other}](#{other.lower()})."
     required = part.get("required", ())
     rows = (
-        (f"`{key}`", _type(facts), _default(facts, required=key in required), KEYS[name][key])
+        (
+            f"`{key}`",
+            _type(facts),
+            _default(facts, required=key in required),
+            words.get(key) or _described(name, key, facts),
+        )
         for key, facts in part["properties"].items()
     )
     return table(("key", "value", "default", "what it says"), rows)
+
+
+def _described(name: str, key: str, facts: Mapping[str, Any]) -> str:
+    text = facts.get("description")
+    if not text:
+        raise SystemExit(f"{key} of {name} has no description, neither here nor in docs/words.toml")
+    return f"{text.rstrip('.')}."
 
 
 def _default(facts: Mapping[str, Any], *, required: bool) -> str:
@@ -266,8 +300,8 @@ _TYPES = {"string": "text", "integer": "whole number", "number": "number", "bool
 
 
 def _type(facts: Mapping[str, Any]) -> str:
-    if "anyOf" in facts:
-        kinds = [_type(kind) for kind in facts["anyOf"] if kind.get("type") != "null"]
+    if several := facts.get("anyOf") or facts.get("oneOf"):
+        kinds = [_type(kind) for kind in several if kind.get("type") != "null"]
         return " or ".join(dict.fromkeys(kinds))
     if "$ref" in facts:
         name = facts["$ref"].rpartition("/")[2]

@@ -20,13 +20,15 @@ from aiia_pipelines.connectors.base import open_source
 from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.recorder import Recorder
-from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.run import JobType, NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import JobBoard, settings
 from aiia_pipelines.schedules.ticks import longest_pause
 from aiia_pipelines.sync.faults import Stopped
 
+Outcome = dg.MaterializeResult[None] | dg.AssetCheckResult
 _INTERRUPTED = (Stopped, KeyboardInterrupt, DagsterExecutionInterruptedError)
 _KIND_ICONS = {"postgresql": "postgres", "mysql": "mysql", "mariadb": "mariadb", "sqlite": "sqlite"}
 
@@ -45,9 +47,7 @@ def build(connector: Connector) -> dg.AssetsDefinition:
         pool=f"connector_{name}",
         description=connector.description or f"Refreshes {connector.title}.",
     )
-    def refresh(
-        context: dg.AssetExecutionContext, job_board: JobBoard
-    ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    def refresh(context: dg.AssetExecutionContext, job_board: JobBoard) -> Iterator[Outcome]:
         yield from _refresh(context, job_board, name)
 
     return refresh
@@ -101,9 +101,7 @@ def _freshness(connector: Connector) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=pause + timedelta(days=1))
 
 
-def _refresh(
-    context: dg.AssetExecutionContext, board: JobBoard, name: str
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+def _refresh(context: dg.AssetExecutionContext, board: JobBoard, name: str) -> Iterator[Outcome]:
     # Read again: a run after a correction must use the corrected file.
     found = settings()
     connector = read_connector(found.connectors, name)
@@ -117,10 +115,14 @@ def _refresh(
         triggered_by="Dagster",
         priority=connector.priority,
         config=connector.public(),
+        type=tags.type_of(context.run.tags),
+        full_read=tags.is_full(context.run.tags),
     )
     with board.open(context, new) as recorder:
         try:
-            yield from _sync(recorder, connector, streams, found)
+            outcomes = _sync(recorder, connector, streams, found, new)
+            # A dry run stores nothing: what it finds out is no event of the asset.
+            yield from outcomes if new.type is JobType.SYNC else _drained(outcomes)
         except _INTERRUPTED:
             # A request that did not come through Dagster: its run must end as cancelled, too.
             run = context.instance.get_run_by_id(context.run_id)
@@ -129,24 +131,34 @@ def _refresh(
             raise KeyboardInterrupt from None
 
 
+def _drained(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    for _ in outcomes:
+        pass
+    yield from ()
+
+
 def _sync(
     recorder: Recorder,
     connector: Connector,
     streams: Sequence[Stream],
     found: Settings,
-) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    new: NewJobRun,
+) -> Iterator[Outcome]:
     # pandas, pandera, Arrow and the drivers are needed by runs only; loading definitions stays light.
-    from aiia_pipelines.sync.destinations.postgres import open_postgres  # noqa: PLC0415
+    from aiia_pipelines.sync.destinations import open_destination  # noqa: PLC0415
     from aiia_pipelines.sync.engine import Engine  # noqa: PLC0415
     from aiia_pipelines.sync.outcome import Synced  # noqa: PLC0415
+    from aiia_pipelines.sync.task import Wish  # noqa: PLC0415
 
     store = recorder.store
     engine = Engine(
         connector=connector,
         source=lambda: open_source(resolve_tree(connector.source, os.environ, found.home)),
-        destination=open_postgres(_destination(connector)),
+        destination=open_destination(_destination(connector)),
         recorder=recorder,
         uid=_uid(store, recorder.number),
+        uids=store.uids_of(recorder.number),
+        wish=Wish(full=new.full_read, dry_run=new.type is JobType.DRY_RUN),
         learned=lambda stream: contracts.learned(store, connector.name, stream),
         learn=lambda stream, columns: contracts.learn(
             store, connector.name, stream, columns, number=recorder.number

@@ -23,8 +23,11 @@ _HERE = "aiia_pipelines.cli"
     cls=Group,
     lazy={
         "new": (f"{_HERE}.new:new", "Write a connector file, checked and tested."),
-        "schema": (f"{_HERE}.peek:schema", "Show the columns at the source, and what changed."),
-        "preview": (f"{_HERE}.peek:preview", "Show the first rows at the source."),
+        "schema": (
+            f"{_HERE}.schema:schema",
+            "Show the columns that are expected, and what changed.",
+        ),
+        "preview": (f"{_HERE}.preview:preview", "Show the first rows at the source."),
         "discover": (f"{_HERE}.peek:discover", "Print the columns of a source for its file."),
     },
 )
@@ -98,6 +101,9 @@ def _page(connector: "Connector") -> Iterable[str]:
         yield f"{key + ':':<20} {value}"
     yield f"{'destination:':<20} {connector.destination}"
     yield f"{'schedule:':<20} {connector.schedule or 'by hand'} ({connector.timezone})"
+    yield f"{'drift:':<20} {connector.drift}"
+    budget = f", at most {connector.max_invalid}" if connector.max_invalid else ""
+    yield f"{'invalid rows:':<20} {connector.on_invalid}{budget}"
     for stream in connector.streams:
         yield ""
         yield from _stream(stream)
@@ -106,6 +112,11 @@ def _page(connector: "Connector") -> Iterable[str]:
 def _stream(stream: "Stream") -> Iterable[str]:
     place = stream.table or stream.path or stream.endpoint or "a query"
     yield f"{stream.name}  {stream.mode} from {place}  key: {', '.join(stream.key) or 'none'}"
+    if stream.cursor:
+        back = f", looks back {stream.lookback}" if stream.lookback else ""
+        yield f"  cursor: {stream.cursor}{back}"
+    if stream.delete != "none":
+        yield f"  rows that are gone: {stream.delete} delete"
     for name, column in stream.columns.items():
         checks = ", ".join(f"{rule} {argument}" for rule, argument in column.checks.items())
         null = "not null" if column.nullable is False else ""

@@ -1,6 +1,8 @@
 """One job run in words, for people."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
 
 from aiia_pipelines.cli.runs import badge_text
 from aiia_pipelines.cli.times import brief, lasting, shown
@@ -8,6 +10,7 @@ from aiia_pipelines.jobs.details import Details, Step, Task
 from aiia_pipelines.jobs.history import RunRow
 from aiia_pipelines.jobs.log import escape, type_words
 
+CHANGES = ("inserted", "updated", "unchanged", "deleted")
 _MARKS = {"Completed": "✓", "Failed": "✕", "Running": "▶", "Skipped": "-", "Pending": "◔"}
 
 
@@ -53,6 +56,8 @@ def _guidance(found: Details) -> Iterator[str]:
 def _facts(found: Details, zone: str) -> Iterator[str]:
     run = found.run
     yield f"Connector:   {run.connector}"
+    if run.full_read:
+        yield "Reading:     all rows again (--full)"
     yield f"Records:     {run.records:,}"
     if run.duration_seconds is not None:
         yield f"Duration:    {lasting(run.duration_seconds)}"
@@ -90,9 +95,14 @@ def _task(task: Task) -> Iterator[str]:
 
 
 def _changes(task: Task) -> str:
-    counts = {name: getattr(task, name) for name in ("inserted", "updated", "unchanged", "deleted")}
-    told = ", ".join(f"{count:,} {name}" for name, count in counts.items() if count is not None)
-    return f" ({told})" if told else ""
+    return f" ({told})" if (told := changes_text(asdict(task))) else ""
+
+
+def changes_text(counts: Mapping[str, Any]) -> str:
+    """Say what a commit changed, or would; counts that nobody knows are left out."""
+    told = [f"{counts[n]:,} {n}" for n in CHANGES if counts[n] is not None]
+    asides = (("rejected", "rows set aside"), ("adjusted", "values changed"))
+    return ", ".join([*told, *(f"{counts[n]:,} {words}" for n, words in asides if counts[n])])
 
 
 def _step(step: Step) -> str:

@@ -17,7 +17,7 @@ from aiia_pipelines.cli.session import opened, output, person, reading, store
 from aiia_pipelines.jobs import history
 from aiia_pipelines.jobs.history import STATUSES, RunRow
 from aiia_pipelines.jobs.log import Level, LogLine, render, type_words
-from aiia_pipelines.jobs.run import JobType, Trigger
+from aiia_pipelines.jobs.run import REFRESHES, Trigger
 from aiia_pipelines.jobs.state import FINAL
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def jobs() -> None:
 @jobs.command("list")
 @click.option("--status", type=click.Choice(list(STATUSES)), multiple=True, help="Repeatable.")
 @click.option("--connector", multiple=True, help="Name of a connector; repeatable.")
-@click.option("--type", "types", multiple=True, help="For example sync or connection_test.")
+@click.option(
+    "--type", "types", multiple=True, help="For example sync, dry_run or connection_test."
+)
 @click.option("--trigger", type=click.Choice([str(t) for t in Trigger]), multiple=True)
 @click.option("--since", type=times.Since(), help="24h, 7d, or a date.")
 @click.option("--text", default="", help="Found in number, connector, title or message.")
@@ -148,7 +150,7 @@ def _refuse(found: RunRow) -> None:
             code="not-ended",
             remedy=f"Wait with `aiia jobs wait {found.number}`.",
         )
-    if found.type != JobType.SYNC:
+    if found.type not in REFRESHES:
         raise Stop(
             Exit.USAGE,
             f"Job run #{found.number} is a {type_words(found.type)}, which is not retried.",

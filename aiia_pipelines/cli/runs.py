@@ -51,6 +51,7 @@ def facts_of(run: RunRow) -> dict[str, Any]:
         "created_at": instant(run.created_at),
         "started_at": instant(run.started_at),
         "ended_at": instant(run.ended_at),
+        "full_read": run.full_read,
     }
 
 

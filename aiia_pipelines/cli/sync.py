@@ -3,11 +3,13 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from aiia_pipelines.cli.describe import changes_text
 from aiia_pipelines.cli.exits import Exit, exit_of, leave
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.output import Output, Shown, instant
@@ -21,6 +23,7 @@ from aiia_pipelines.cli.session import (
     store,
 )
 from aiia_pipelines.cli.times import Duration
+from aiia_pipelines.jobs.run import JobType
 
 if TYPE_CHECKING:
     from aiia_pipelines.jobs.store import JobStore
@@ -35,13 +38,19 @@ _SECOND_THOUGHT = 3.0  # seconds after the first Ctrl-C in which a second one ca
 @click.option(
     "--timeout", type=Duration(), help="Stop waiting after this long, as in 30m; the sync goes on."
 )
-@click.option("--priority", type=click.Choice(["low", "normal", "high", "critical"]), default=None)
+@click.option("--full", is_flag=True, help="Read all rows again, also of incremental streams.")
+@click.option("--dry-run", is_flag=True, help="Tell what would change, and commit nothing.")
+@click.option(
+    "--priority",
+    type=click.Choice(["low", "normal", "high", "critical"]),
+    callback=lambda _context, _option, given: given or "",
+)
 def sync(
     names: tuple[str, ...],
     streams: tuple[str, ...],
     wait: bool,  # noqa: FBT001 - click passes options by name
     timeout: timedelta | None,
-    priority: str | None,
+    **how: Any,  # noqa: ANN401 - full, dry_run and priority, as the request knows them
 ) -> None:
     """Refresh the data of one or more connectors."""
     from aiia_pipelines.cli.watch import Watch
@@ -58,14 +67,16 @@ def sync(
                 launch(
                     session.settings,
                     jobs,
-                    SyncRequest(connector=name, streams=streams, by=by, priority=priority or ""),
+                    SyncRequest(connector=name, streams=streams, by=by, **how),
                 )
                 for name in names
             ]
             numbers = [run.number for run in launched]
             shown = output()
             if wait:
-                watch = Watch(jobs, shown, session.settings.timezone, launched)
+                # What a dry run is made for is its log.
+                told = replace(shown, verbose=True) if how["dry_run"] and not shown.quiet else shown
+                watch = Watch(jobs, told, session.settings.timezone, launched)
                 _watched(watch, session, numbers, seconds)
             report(shown, jobs, [jobs.row(number) for number in numbers])
             states = [jobs.state_of(number) for number in numbers]
@@ -119,17 +130,32 @@ def _cancel(watch: Any, session: Session, numbers: Sequence[int]) -> None:  # no
 
 def report(shown: Output, jobs: "JobStore", rows: Sequence[Any]) -> None:
     """Write how each job run ended, and what to do about those that did not go well."""
-    columns = (
-        Shown("Job", lambda row: f"#{row.number}"),
-        Shown("Connector", lambda row: row.connector),
-        Shown("Status", lambda row: row.state),
-        Shown("Records", lambda row: f"{row.records:,}", right=True),
-        Shown("Duration", lambda row: f"{_seconds(row):.1f} s", right=True),
-        Shown("Message", lambda row: row.message, yields=True),
-    )
-    shown.rows(rows, facts, *columns)
+    found = [(row, jobs.changes_of(row.number)) for row in rows]
+    if shown.form() in {"table", "plain"} and any(row.type == JobType.DRY_RUN for row in rows):
+        streams = [(row, changes) for row, every in found for changes in every]
+        shown.rows(streams, lambda pair: pair[1], *_STREAM_COLUMNS)
+    else:
+        shown.rows(found, lambda pair: facts(pair[0]) | {"changes": pair[1]}, *_COLUMNS)
     for row in rows:
         _explain(shown, jobs, row)
+
+
+_COLUMNS = (
+    Shown("Job", lambda found: f"#{found[0].number}"),
+    Shown("Connector", lambda found: found[0].connector),
+    Shown("Status", lambda found: found[0].state),
+    Shown("Records", lambda found: f"{found[0].records:,}", right=True),
+    Shown("Duration", lambda found: f"{_seconds(found[0]):.1f} s", right=True),
+    Shown("Message", lambda found: found[0].message, yields=True),
+)
+_STREAM_COLUMNS = (
+    Shown("Job", lambda found: f"#{found[0].number}"),
+    Shown("Stream", lambda found: f"{found[0].connector}.{found[1]['stream']}"),
+    Shown("Status", lambda found: found[1]["state"]),
+    Shown("Records", lambda found: f"{found[1]['records']:,}", right=True),
+    Shown("It would be", lambda found: changes_text(found[1])),
+    Shown("Message", lambda found: found[1]["message"], yields=True),
+)
 
 
 def _explain(shown: Output, jobs: "JobStore", row: Any) -> None:  # noqa: ANN401
@@ -168,6 +194,8 @@ def facts(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row of the store
         "failure_code": row.failure_code,
         "started_at": instant(row.started_at),
         "ended_at": instant(row.ended_at),
+        "type": row.type,
+        "full_read": row.full_read,
     }
 
 

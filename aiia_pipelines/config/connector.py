@@ -1,31 +1,30 @@
 """What a connector file may hold."""
 
-from collections import Counter
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    WithJsonSchema,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from aiia_pipelines.config.checks import ColumnChecks, argument_mistake, refused
-from aiia_pipelines.config.clock import cron_mistake, is_timezone
 from aiia_pipelines.config.faults import UnknownStream
+from aiia_pipelines.config.fields import (
+    BudgetText,
+    ColumnName,
+    LookbackText,
+    Name,
+    OnLossy,
+    PythonName,
+    Reconcile,
+    Schedule,
+    TimeZone,
+    Title,
+    TypeOfColumn,
+)
 from aiia_pipelines.config.secrets import is_secret_key, literal_mistake
-from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.config.together import connector_mistakes, name_mistakes, stream_mistakes
 
 Loc = tuple[str | int, ...]
 Mistake = tuple[Loc, str]
-PLACES = ("table", "query", "path", "endpoint")
 
 
 def _several(mistakes: list[Mistake]) -> PydanticCustomError:
@@ -34,62 +33,6 @@ def _several(mistakes: list[Mistake]) -> PydanticCustomError:
     return PydanticCustomError(
         "mistakes", "{sentence}", {"sentence": sentence, "mistakes": mistakes}
     )
-
-
-def _repeated(names: list[str]) -> list[str]:
-    """Return the names that stand more than once."""
-    return [name for name, count in Counter(names).items() if count > 1]
-
-
-def _line(text: str) -> str:
-    """Accept one line of text."""
-    if not text.isprintable() or text != text.strip():
-        raise refused("must be one line of text, without blanks around it")
-    return text
-
-
-def _column_type(value: object) -> ColumnType:
-    """Read a column type."""
-    if isinstance(value, ColumnType):
-        return value
-    if not isinstance(value, str):
-        raise refused("must be the name of a type, as in decimal(18,2)")
-    try:
-        return ColumnType.parse(value)
-    except ValueError as fault:
-        raise refused(str(fault)) from None
-
-
-def _schedule(value: object) -> object:
-    """Take a blank schedule for none."""
-    return None if isinstance(value, str) and not value.strip() else value
-
-
-def _cron(text: str) -> str:
-    """Accept a cron schedule of five fields."""
-    if mistake := cron_mistake(text):
-        raise refused(mistake)
-    return " ".join(text.split())
-
-
-def _timezone(text: str) -> str:
-    """Accept the name of a time zone."""
-    if not is_timezone(text):
-        raise refused("must be a known time zone, for example UTC or Europe/Berlin")
-    return text
-
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-Title = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_line)]
-ColumnName = Annotated[str, Field(min_length=1, max_length=63), AfterValidator(_line)]
-TypeOfColumn = Annotated[
-    ColumnType,
-    PlainValidator(_column_type),
-    PlainSerializer(str),
-    WithJsonSchema({"type": "string", "examples": ["string", "decimal(18,2)", "list<int64>"]}),
-]
-Schedule = Annotated[str, AfterValidator(_cron)]
-Reconcile = Literal["count", "totals"]
 
 
 class _Part(BaseModel):
@@ -105,6 +48,7 @@ class Column(_Part):
     type: TypeOfColumn | None = None
     nullable: bool | None = None
     description: str | None = None
+    on_lossy: OnLossy = None
     checks: ColumnChecks = Field(default_factory=ColumnChecks)
 
     @model_validator(mode="after")
@@ -143,6 +87,21 @@ class StreamChecks(_Part):
     row_count: RowCount = Field(default_factory=RowCount)
 
 
+class Partition(_Part):
+    """How a stream is cut into parts that are read at the same time."""
+
+    column: ColumnName
+    ranges: int | None = Field(default=None, ge=2, le=64)
+    by: Literal["hour", "day", "month", "year"] | None = None
+
+    @model_validator(mode="after")
+    def _is_cut_one_way(self) -> Self:
+        """Refuse both ways of cutting, and none."""
+        if (self.ranges is None) == (self.by is None):
+            raise refused("needs exactly one of ranges and by")
+        return self
+
+
 class Stream(_Part):
     """One set of rows that a connector brings over."""
 
@@ -152,31 +111,35 @@ class Stream(_Part):
     path: Title | None = None
     endpoint: Title | None = None
     description: str | None = None
-    mode: Literal["replace", "append", "upsert"] = "replace"
+    mode: Literal["replace", "append", "upsert", "history"] = "replace"
     key: list[ColumnName] = Field(default_factory=list)
+    cursor: ColumnName | None = None
+    lookback: LookbackText | None = None
+    delete: Literal["none", "soft", "hard"] = "none"
+    max_delete: BudgetText | None = None
+    partition: Partition | None = None
+    # How this stream is read, by kind: the dialect of a CSV file, the pages of an endpoint.
+    options: dict[str, Any] = Field(default_factory=dict)
     batch_rows: int = Field(default=50_000, ge=1, le=10_000_000)
     max_rows: int = Field(default=100_000_000, ge=1, le=1_000_000_000_000)
     reconcile: Reconcile | None = None
+    schema_: PythonName | None = Field(default=None, alias="schema")
     columns: dict[ColumnName, Column] = Field(default_factory=dict)
     checks: StreamChecks = Field(default_factory=StreamChecks)
 
     @model_validator(mode="after")
     def _parts_go_together(self) -> Self:
-        """Refuse a stream without one place of its rows, and an upsert without a key."""
-        mistakes: list[Mistake] = []
-        given = [place for place in PLACES if getattr(self, place) is not None]
-        if len(given) != 1:
-            found = f"found {' and '.join(given)}" if given else "found none"
-            mistakes.append(((), f"needs exactly one of {', '.join(PLACES)}; {found}"))
-        if self.mode == "upsert" and not self.key:
-            mistakes.append((("mode",), "upsert needs key, the columns that tell rows apart"))
-        origins = [column.from_ or name for name, column in self.columns.items()]
-        mistakes += [(("columns",), f"take '{twice}' twice") for twice in _repeated(origins)]
-        for loc, names in ((("key",), self.key), (("checks", "unique"), self.checks.unique)):
-            mistakes += [(loc, f"names '{twice}' twice") for twice in _repeated(names)]
-        if mistakes:
+        """Refuse parts that are right alone and wrong together."""
+        if mistakes := list(stream_mistakes(self)):
             raise _several(mistakes)
         return self
+
+    @property
+    def added_columns(self) -> tuple[str, ...]:
+        """The columns that the destination adds to those of the source."""
+        if self.mode == "history":
+            return ("_valid_from", "_valid_to")
+        return ("_deleted_at",) if self.delete == "soft" else ()
 
 
 class Connector(_Part):
@@ -189,13 +152,14 @@ class Connector(_Part):
     tier: Literal["normal", "critical"] = "normal"
     source: dict[str, Any]
     destination: Name = "warehouse"
-    schedule: Annotated[Schedule | None, BeforeValidator(_schedule)] = None
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    schedule: Schedule = None
+    timezone: TimeZone = "UTC"
     overlap: Literal["queue"] = "queue"
     priority: Literal["low", "normal", "high", "critical"] = "normal"
-    drift: Literal["freeze"] = "freeze"
+    drift: Literal["freeze", "add_only", "evolve"] = "freeze"
     reconcile: Reconcile = "totals"
-    on_invalid: Literal["fail"] = "fail"
+    on_invalid: Literal["fail", "quarantine"] = "fail"
+    max_invalid: BudgetText | None = None
     streams: list[Stream] = Field(min_length=1)
 
     @field_validator("source")
@@ -216,15 +180,16 @@ class Connector(_Part):
     @classmethod
     def _names_differ(cls, streams: list[Stream]) -> list[Stream]:
         """Refuse two streams of the same name."""
-        seen: set[str] = set()
-        mistakes: list[Mistake] = []
-        for index, stream in enumerate(streams):
-            if stream.name in seen:
-                mistakes.append(((index, "name"), f"another stream is named '{stream.name}'"))
-            seen.add(stream.name)
-        if mistakes:
+        if mistakes := list(name_mistakes(streams)):
             raise _several(mistakes)
         return streams
+
+    @model_validator(mode="after")
+    def _parts_go_together(self) -> Self:
+        """Refuse streams and settings that are right alone and wrong together."""
+        if mistakes := list(connector_mistakes(self)):
+            raise _several(mistakes)
+        return self
 
     def stream(self, name: str) -> Stream:
         """Return the stream of this name.

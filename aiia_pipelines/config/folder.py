@@ -151,13 +151,16 @@ def _validated(value: dict[str, Any]) -> tuple[Connector | None, list[Mistake]]:
     kind = source.get("kind") if isinstance(source, dict) else None
     if isinstance(source, dict) and isinstance(kind, str) and kind.strip():
         # Kinds import this room's models, so they are only known when a file is read.
-        from aiia_pipelines.connectors.base import source_problems  # noqa: PLC0415
+        from aiia_pipelines.connectors.base import source_problems, stream_problems  # noqa: PLC0415
 
         known = {loc for loc, _ in mistakes}
         secrets = sorted(_secrets(source), key=len, reverse=True)
         for loc, said in source_problems(kind, source):
             if ("source", *loc) not in known:
                 mistakes.append((("source", *loc), _masked(said, secrets)))
+        for place, stream in enumerate(connector.streams if connector else ()):
+            for loc, said in stream_problems(kind, stream.options):
+                mistakes.append((("streams", place, "options", *loc), said))
     return connector, mistakes
 
 

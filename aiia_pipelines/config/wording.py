@@ -13,6 +13,7 @@ from aiia_pipelines.config.connector import (
     Connector,
     Loc,
     Mistake,
+    Partition,
     RowCount,
     Stream,
     StreamChecks,
@@ -24,6 +25,7 @@ _COLUMN = ("streams", "*", "columns", "*")
 _PARTS: dict[tuple[str, ...], type[Any]] = {
     (): Connector,
     ("streams", "*"): Stream,
+    ("streams", "*", "partition"): Partition,
     ("streams", "*", "checks"): StreamChecks,
     ("streams", "*", "checks", "row_count"): RowCount,
     _COLUMN: Column,
@@ -32,16 +34,10 @@ _PARTS: dict[tuple[str, ...], type[Any]] = {
     (*_COLUMN, "checks", "str_length"): Lengths,
 }
 _LATER_KEYS: dict[tuple[str, ...], frozenset[str]] = {
-    (): frozenset({"window", "retry", "max_invalid"}),
-    ("streams", "*"): frozenset({"cursor", "lookback", "delete", "partition", "schema"}),
-    _COLUMN: frozenset({"on_lossy"}),
+    (): frozenset({"window", "retry"}),
 }
 _LATER_VALUES = {
     "overlap": {"skip", "replace"},
-    "drift": {"add_only", "evolve"},
-    "on_invalid": {"quarantine"},
-    "reconcile": {"full"},
-    "mode": {"history"},
 }
 _LATER = "is part of the connector format, but this version does not carry it out yet; remove it"
 

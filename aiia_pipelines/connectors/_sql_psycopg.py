@@ -12,7 +12,7 @@ from psycopg.abc import AdaptContext, Buffer
 from psycopg.adapt import Loader
 from psycopg.pq import Format
 
-from aiia_pipelines.connectors._sql_types import UNUSUAL_OIDS
+from aiia_pipelines.connectors._sql_postgresql_types import UNUSUAL_OIDS
 
 
 class _Unusual(Loader):

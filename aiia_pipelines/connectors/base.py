@@ -2,10 +2,11 @@
 
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from importlib.metadata import EntryPoints, entry_points
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from pydantic import BaseModel, ValidationError
 
@@ -13,7 +14,14 @@ import aiia_pipelines.connectors as kinds
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.config.types import ColumnType
 
+if TYPE_CHECKING:
+    # Loading definitions must not import Arrow.
+    import pyarrow as pa
+
 Row = Sequence[Any]
+# A place in a stream that a kind can go on from: JSON that only the kind that made it reads.
+Position = Mapping[str, Any]
+THIRD_PARTY = "aiia_pipelines.connectors"
 
 
 class SourceFault(Exception):
@@ -37,6 +45,8 @@ class SourceColumn:
     type: ColumnType | None
     nullable: bool
     declared: str  # the source's own word for the type
+    # Whether the source itself refuses values that are none of the type; else JSON is checked here.
+    enforced: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +56,38 @@ class Stage:
     name: str
     seconds: float
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What of a stream is read; columns go by their names at the source.
+
+    `since` leaves out what an earlier sync has read, `until` what came after this sync began, and `after`
+    what a broken attempt of the same reading already delivered.
+    """
+
+    names: Sequence[str]
+    cursor: str | None = None
+    since: Position | None = None
+    until: Position | None = None
+    after: Position | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Some rows of a stream, as Python values or as Arrow columns in the order of `Reading.names`.
+
+    A `checkpoint` says that a later reading may begin `after` this batch. `where` names the place of the
+    n-th row (from 0) for people, for kinds where a row has one, such as the line of a file.
+    """
+
+    rows: Union[Sequence[Row], "pa.RecordBatch"]
+    checkpoint: Position | None = None
+    where: Callable[[int], str] | None = None
+
+    def __len__(self) -> int:
+        """Count the rows."""
+        return len(self.rows) if isinstance(self.rows, Sequence) else int(self.rows.num_rows)
 
 
 class Source(Protocol):
@@ -75,8 +117,19 @@ class Source(Protocol):
         """
         ...
 
-    def batches(self, stream: Stream, names: Sequence[str]) -> Iterator[Sequence[Row]]:
-        """Read the named columns of all rows in one snapshot, `batch_rows` at a time.
+    def position(self, stream: Stream, reading: Reading) -> Position | None:
+        """Tell where the stream is now; None when it has to be read whole.
+
+        Asked before `batches`, in the same snapshot: what is read `until` it and `since` it is everything.
+        """
+        ...
+
+    def rows_until(self, stream: Stream, reading: Reading) -> int | None:
+        """Count the rows that the source has up to `reading.until`; None when none can hide behind `since`."""
+        ...
+
+    def batches(self, stream: Stream, reading: Reading) -> Iterator[Batch]:
+        """Read the columns of the wanted rows in one snapshot, at most `batch_rows` at a time.
 
         Raises:
             SourceFault: The source broke off.
@@ -97,9 +150,14 @@ class Source(Protocol):
 
 
 def kind_names() -> list[str]:
-    """List the kinds without importing their drivers."""
+    """List the kinds, third parties' as well, without importing their drivers."""
     found = (module.name for module in pkgutil.iter_modules(kinds.__path__))
-    return sorted(name for name in found if name != "base" and not name.startswith("_"))
+    own = {name for name in found if name != "base" and not name.startswith("_")}
+    return sorted(own | _third_parties().names)
+
+
+def _third_parties() -> EntryPoints:
+    return entry_points(group=THIRD_PARTY)
 
 
 def open_source(source: Mapping[str, Any]) -> Source:
@@ -130,10 +188,37 @@ def source_problems(
     return []
 
 
+def stream_problems(
+    kind: str, options: Mapping[str, Any]
+) -> list[tuple[tuple[str | int, ...], str]]:
+    """Check the `options:` of a stream against what its kind knows: (path, sentence) of each mistake."""
+    try:
+        model: type[BaseModel] | None = getattr(_kind(kind), "StreamOptions", None)
+    except LookupError:
+        return []  # told by `source_problems`
+    if model is None:
+        return [((key,), f"streams of kind {kind} have no options") for key in options]
+    try:
+        model.model_validate(dict(options))
+    except ValidationError as invalid:
+        return [(tuple(fault["loc"]), _sentence(fault, model)) for fault in invalid.errors()]
+    return []
+
+
 def _kind(name: str) -> ModuleType:
-    if name not in kind_names():
-        raise LookupError(f"unknown kind {name!r}; known: {', '.join(kind_names())}")
-    return import_module(f"{kinds.__name__}.{name}")
+    # A name of ours is ours: a package that somebody installed must not take over `sql`. Looking for
+    # packages reads their metadata, which a thousand connector files must not do a thousand times.
+    if _is_own(name):
+        return import_module(f"{kinds.__name__}.{name}")
+    for entry in _third_parties().select(name=name):
+        module: ModuleType = entry.load()
+        return module
+    raise LookupError(f"unknown kind {name!r}; known: {', '.join(kind_names())}")
+
+
+def _is_own(name: str) -> bool:
+    names = (module.name for module in pkgutil.iter_modules(kinds.__path__))
+    return name != "base" and not name.startswith("_") and name in names
 
 
 def _sentence(fault: Mapping[str, Any], options: type[BaseModel]) -> str:

@@ -79,23 +79,48 @@ _ROWS = (
         "The login was refused: user or password is wrong, expired or not let in from here.",
         "Renew the credentials the connector refers to, then run a Connection Test.",
         "psql -h {host} -p {port} -U USER -d DATABASE -c 'select 1'",
-        _any("sqlstate:28 sqlstate:08004 login:credentials")),
+        _any("sqlstate:28 sqlstate:08004 login:credentials http:401 aws:InvalidAccessKeyId "
+             "aws:SignatureDoesNotMatch aws:ExpiredToken aws:InvalidToken "
+             "aws:TokenRefreshRequired aws:InvalidSecurity aws:NotSignedUp "
+             "aws:AuthorizationHeaderMalformed aws:UnrecognizedClientException aws:401 aws:ExpiredTokenException")),
     FailureClass("permission-denied", "Permission Denied", _FAILED, "source", _STAY,
         "The login worked, but it may not read what the stream asks for.",
         "Grant the user of the connector read access to the table, schema or file.",
         "psql -h {host} -p {port} -U USER -d DATABASE -c 'select 1 from TABLE limit 1'",
-        _any("sqlstate:42501 errno:EACCES errno:EPERM class:PermissionError")),
+        _any("sqlstate:42501 errno:EACCES errno:EPERM class:PermissionError http:402 http:403 "
+             "http:451 aws:AccessDenied aws:AllAccessDisabled aws:AccountProblem aws:Forbidden "
+             "aws:403")),
     FailureClass("source-not-found", "Source Not Found", _FAILED, "source", _STAY,
         "The database, path or file that the connector names does not exist.",
         "Correct the name in the connector, or have the source restored.",
         "psql -h {host} -p {port} -U USER -l",
-        _any("sqlstate:3D000 errno:ENOENT errno:ENOTDIR class:FileNotFoundError source:not-found "
-             "login:no-database")),
+        _any("sqlstate:3D000 errno:ENOENT errno:ENOTDIR class:FileNotFoundError "
+             "source:not-found login:no-database http:404 http:410 aws:NoSuchBucket "
+             "aws:NoSuchKey aws:NoSuchVersion aws:404 aws:NotFound")),
+    FailureClass("rate-limited", "Rate Limited", _FAILED, "source", _RETRY,
+        "The source refuses further requests for a while because there were too many.",
+        "Schedule the connector less often, or ask the owner of {place} for a higher quota.",
+        "aiia test CONNECTOR",
+        _any("http:429 aws:SlowDown aws:Throttling aws:ThrottlingException "
+             "aws:RequestLimitExceeded aws:TooManyRequestsException aws:BandwidthLimitExceeded aws:TooManyRequests aws:429 "
+             "source:rate-limited")),
+    FailureClass("clock-skew", "Clock Skew", _FAILED, "platform", _STAY,
+        "The clock of this worker and that of the source differ too much for a signed request.",
+        "Set the clock of the worker by a time server, then retry.",
+        "date -u",
+        _any("aws:RequestTimeTooSkewed aws:RequestExpired")),
+    FailureClass("source-changed", "Source Changed", _FAILED, "source", _RETRY,
+        "A file or object was written again while it was being read.",
+        "Let the writer finish first, or have it write under another name and rename.",
+        "ls -l --full-time FILE",
+        _any("source:changed aws:PreconditionFailed aws:412")),
     FailureClass("source-unavailable", "Source Unavailable", _FAILED, "source", _RETRY,
         "The server is up but takes no work: it starts, stops or recovers.",
         "Wait until the server has started; if it stays so, read the log of the server.",
         "pg_isready -h {host} -p {port}",
-        _any("sqlstate:57P03 login:unavailable source:unavailable")),
+        _any("sqlstate:57P03 login:unavailable source:unavailable http:500 http:502 http:503 "
+             "http:504 http:5xx aws:InternalError aws:InternalFailure aws:ServiceUnavailable "
+             "aws:500 aws:503")),
     FailureClass("too-many-connections", "Too Many Connections", _FAILED, "source", _RETRY,
         "Every connection that the server allows is in use.",
         "End idle sessions, raise the limit of server or role, or run fewer connectors at once.",
@@ -110,7 +135,7 @@ _ROWS = (
         "The connection stands, but the server sent nothing for too long.",
         "Look for blocked sessions or heavy load at {place}, and for a stalled network path.",
         "nc -vz {host} {port}",
-        _any("class:TimeoutError read:timeout class:ReadTimeout")),
+        _any("class:TimeoutError read:timeout class:ReadTimeout http:408 aws:RequestTimeout")),
     FailureClass("lock-conflict", "Lock Conflict", _FAILED, "source", _RETRY,
         "Another session held what the query needed, or the server broke a deadlock.",
         "Let the other work finish, or move the schedule to a quieter hour.",
@@ -140,12 +165,14 @@ _ROWS = (
         "A limit other than memory or disk was hit: open files, threads, or size of a query.",
         "Raise the limit for this worker, or split the stream into smaller ones.",
         "ulimit -a",
-        _any("sqlstate:54 sqlstate:53 errno:EMFILE errno:ENFILE errno:EAGAIN")),
+        _any("sqlstate:54 sqlstate:53 errno:EMFILE errno:ENFILE errno:EAGAIN limit:size")),
     FailureClass("protocol-error", "Protocol Error", _FAILED, "source", _STAY,
         "What answers there does not speak the expected protocol.",
         "Check that host and port lead to the service itself, not to a proxy or another product.",
         "nc -v {host} {port}",
-        _any("sqlstate:08P01 errno:EPROTO protocol:error")),
+        _any("sqlstate:08P01 errno:EPROTO protocol:error http:407 http:426 http:501 http:505 "
+             "http:511 http:3xx aws:301 aws:PermanentRedirect aws:TemporaryRedirect "
+             "aws:redirect")),
     FailureClass("column-mismatch", "Column Mismatch", _ERROR, "data", _STAY,
         "A table, column or type is not what the mapping or the contract expects.",
         "Correct mapping or query in the connector, or accept what the source has now with "
@@ -188,12 +215,17 @@ _ROWS = (
         "What would be stored differs from what the source sent, so nothing was committed.",
         "Compare the figures of the job run, look for writers during the run, then re-run.",
         "aiia jobs list --status failed",
-        _any("contract:reconciliation reconcile:mismatch")),
+        _any("contract:reconciliation reconcile:mismatch contract:lost-rows")),
     FailureClass("empty-source", "Empty Source", _ERROR, "data", _STAY,
         "The source sent no records, though the contract expects some.",
         "Check that the load before this one ran, and the filter of the query.",
         "psql -h {host} -p {port} -U USER -d DATABASE -c 'select count(*) from TABLE'",
         _any("contract:empty")),
+    FailureClass("mass-delete", "Mass Delete", _ERROR, "data", _STAY,
+        "Far more records are gone at the source than usual; they were not deleted here.",
+        "Find out whether the source is complete; if so, raise max_delete of the stream, re-run.",
+        "aiia sync CONNECTOR --dry-run",
+        _any("contract:mass-delete")),
     FailureClass("too-many-records", "Too Many Records", _ERROR, "data", _STAY,
         "The stream sent more records than max_rows allows.",
         "Narrow the query, or raise max_rows of the stream if the number is right.",
@@ -208,12 +240,14 @@ _ROWS = (
         "The server does not accept the query of the stream.",
         "Run the query by hand at the source, correct it in the connector, then re-run.",
         "psql -h {host} -p {port} -U USER -d DATABASE -f QUERY.sql",
-        _any("sqlstate:42 query:invalid")),
+        _any("sqlstate:42 query:invalid http:400 http:405 http:406 http:409 http:411 http:413 "
+             "http:414 http:415 http:422 http:4xx")),
     FailureClass("config-invalid", "Invalid Configuration", _FAILED, "configuration", _STAY,
         "A connector file or a setting asks for something that cannot be done.",
         "Correct the lines that the check names.",
         "aiia connectors validate",
-        _any("config:invalid class:ConfigInvalid class:UnknownConnector")),
+        _any("config:invalid class:ConfigInvalid class:UnknownConnector address:refused "
+             "source:forbidden-path")),
     FailureClass("secret-missing", "Secret Missing", _FAILED, "configuration", _STAY,
         "A secret the connector refers to is not set for the process that needed it.",
         "Set the variable or file the message names where that process runs: the services of "
@@ -260,6 +294,11 @@ _ROWS = (
         "psql -h {host} -p {port} -U USER -c 'select * from pg_locks where not granted'",
         _any("destination:sqlstate:40 destination:sqlstate:55P03 destination:fenced "
              "destination:changed destination:locked")),
+    FailureClass("file-locked", "File Locked", _FAILED, "destination", _RETRY,
+        "Another process has the file of the destination open, and only one may write to it.",
+        "Close the other program; readers open the file read-only, or a copy of it.",
+        "lsof FILE",
+        _any("file:locked destination:file:locked")),
     FailureClass("destination-rejected", "Destination Rejected", _ERROR, "destination", _STAY,
         "A constraint of the destination table refused a record. Nothing was committed.",
         "Correct the records, or drop the constraint that somebody added to the table.",

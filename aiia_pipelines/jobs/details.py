@@ -48,6 +48,8 @@ class Task:
     updated: int | None
     unchanged: int | None
     deleted: int | None
+    rejected: int | None
+    adjusted: int | None
     failure_code: str | None
     message: str
     started_at: datetime | None
@@ -139,7 +141,7 @@ def _tasks(db: "connection", number: int) -> tuple[Task, ...]:
     # The streams in the order of the connector's file.
     query = (
         "select t.stream, t.state, t.step, t.records, t.inserted, t.updated, t.unchanged,"
-        " t.deleted, t.failure_code, t.message, t.started_at, t.ended_at from aiia.tasks t"
+        " t.deleted, t.rejected, t.adjusted, t.failure_code, t.message, t.started_at, t.ended_at from aiia.tasks t"
         " join aiia.job_runs r using (number) where number = %s"
         " order by array_position(r.streams, t.stream), t.stream"
     )

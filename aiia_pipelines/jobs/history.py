@@ -17,6 +17,7 @@ HEARTBEAT_SECONDS = 60.0
 # What people start; any other type is the system's own and left out of lists unless asked for.
 USER_TYPES = (
     JobType.SYNC.value,
+    JobType.DRY_RUN.value,
     JobType.CONNECTION_TEST.value,
     "schema_discovery",
     "freshness_check",
@@ -102,6 +103,7 @@ class RunRow:
     ended_at: datetime | None
     duration_seconds: float | None
     heartbeat_seconds: float | None
+    full_read: bool = False
     waits: str = ""
 
     @property
@@ -123,14 +125,15 @@ _BUSY = (
     "(select o.number from aiia.job_runs o where o.connector = r.connector and o.number <> r.number"
     " and o.state in ('Preparing', 'Running') order by o.number limit 1)"
 )
-# `--needs-attention`: what went wrong and was not made good by a later run of the same kind.
+# `--needs-attention`: what went wrong and was not made good by a later run of the same kind; what a dry run
+# tried is made good by a sync as well.
 _ATTENTION = (
     "r.state in ('Failed', 'Error', 'Partially Succeeded') and not exists ("
-    "select 1 from aiia.job_runs o where o.connector = r.connector and o.type = r.type"
+    "select 1 from aiia.job_runs o where o.connector = r.connector and (o.type = r.type or (r.type = 'dry_run' and o.type = 'sync'))"
     " and o.number > r.number and o.state = 'Completed')"
 )
 _RUN = f"""
-select r.number, r.type, r.connector, r.title, r.streams, r.state, r.trigger, r.triggered_by,
+select r.number, r.type, r.full_read, r.connector, r.title, r.streams, r.state, r.trigger, r.triggered_by,
     r.retry_of, r.priority, r.activity,
     coalesce((select t.step from aiia.tasks t where t.number = r.number and t.step <> ''
         order by t.failure_code is null, t.ended_at limit 1), '') as step,

@@ -96,6 +96,21 @@ class JobReader:
                 for row in db.execute(query)
             ]
 
+    def changes_of(self, number: int) -> list[dict[str, Any]]:
+        """Read what each stream of a job run changed, or would, in the order of the connector's file."""
+        counts = (TASKS.c.inserted, TASKS.c.updated, TASKS.c.unchanged, TASKS.c.deleted)
+        query = (
+            sa.select(
+                TASKS.c.stream, TASKS.c.state, TASKS.c.records, *counts, TASKS.c.rejected,
+                TASKS.c.adjusted, TASKS.c.failure_code, TASKS.c.message,
+            )
+            .join(JOB_RUNS, JOB_RUNS.c.number == TASKS.c.number)
+            .where(TASKS.c.number == number)
+            .order_by(sa.func.array_position(JOB_RUNS.c.streams, TASKS.c.stream), TASKS.c.stream)
+        )  # fmt: skip
+        with self.engine.connect() as db:
+            return [dict(row) for row in db.execute(query).mappings()]
+
     def attempt_of(self, number: int) -> sa.Row[Any] | None:
         """Read the last attempt of a job run."""
         query = (
@@ -106,6 +121,28 @@ class JobReader:
         )
         with self.engine.connect() as db:
             return db.execute(query).one_or_none()
+
+    def uids_of(self, number: int) -> dict[str, str]:
+        """Give each stream of a job run the uid that its commits are known by.
+
+        A retry goes by the uid of the first job run whose task of the stream did not succeed: what that one
+        committed before its process was lost must not be committed again.
+        """
+        with self.engine.connect() as db:
+            row = db.execute(_lineage(number)).one_or_none()
+            streams = db.execute(
+                sa.select(TASKS.c.stream).where(TASKS.c.number == number)
+            ).scalars()
+            uids = dict.fromkeys(streams, str(row.uid) if row else "")
+            going = set(uids)
+            while going and row is not None and row.retry_of is not None:
+                tasks = sa.select(TASKS.c.stream).where(
+                    TASKS.c.number == row.retry_of, TASKS.c.state != TaskState.SUCCEEDED
+                )
+                going &= set(db.execute(tasks).scalars())
+                row = db.execute(_lineage(row.retry_of)).one_or_none()
+                uids |= dict.fromkeys(going, str(row.uid)) if row is not None else {}
+            return uids
 
     def log_after(self, number: int, place: int) -> list[tuple[int, LogLine]]:
         """Read the lines that came after a place in the log, each with its own place."""
@@ -119,3 +156,7 @@ class JobReader:
                 (row.id, LogLine(row.at, Level(row.level), row.message, tuple(row.detail)))
                 for row in db.execute(query)
             ]
+
+
+def _lineage(number: int) -> sa.Select[tuple[str, int | None]]:
+    return sa.select(JOB_RUNS.c.uid, JOB_RUNS.c.retry_of).where(JOB_RUNS.c.number == number)

@@ -126,6 +126,14 @@ class Recorder:
             ),
         )
 
+    def set_aside(self, stream: str, *, rejected: int, adjusted: int) -> None:
+        """Keep how many rows were set aside as invalid, and how many values `on_lossy` changed."""
+        self._write(
+            sa.update(TASKS)
+            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
+            .values(rejected=rejected, adjusted=adjusted)
+        )
+
     @contextmanager
     def step(self, stream: str, name: str, *, last: bool = True) -> Iterator[None]:
         """Time one piece of a step; the step completes with its last piece."""
@@ -187,6 +195,14 @@ class Recorder:
     def cancelled(self) -> bool:
         """Tell, as of the last pulse, whether somebody asked this job run to stop."""
         return self._cancelled.is_set()
+
+    def seal(self) -> bool:
+        """Decide, right before the last commit, between it and a cancel; False when a cancel came first."""
+        return self.store.seal(self.number)
+
+    def unseal(self) -> None:
+        """Let the job run be cancelled again, after a commit that failed."""
+        self.store.unseal(self.number)
 
     # -- pulse ------------------------------------------------------------------------------
 

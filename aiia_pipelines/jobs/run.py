@@ -14,7 +14,12 @@ class JobType(StrEnum):
     """The operations on a connector."""
 
     SYNC = "sync"
+    DRY_RUN = "dry_run"
     CONNECTION_TEST = "connection_test"
+
+
+# What brings rows over, or would: only these read streams, and only these are retried.
+REFRESHES = (JobType.SYNC, JobType.DRY_RUN)
 
 
 class Trigger(StrEnum):
@@ -39,6 +44,8 @@ class NewJobRun:
     trigger: Trigger
     triggered_by: str
     type: JobType = JobType.SYNC
+    # All rows are read again, as if there had been no sync before.
+    full_read: bool = False
     retry_of: int | None = None
     priority: str = "normal"
     # As the file says it: secrets are references.

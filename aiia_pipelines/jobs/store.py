@@ -136,8 +136,23 @@ class JobStore(JobReader):
         return self.transact(lambda db: _finish(db, number, wanted, failure))
 
     def request_cancel(self, number: int, *, by: str, reason: str = "") -> bool:
-        """Ask a job run to stop; False when it has already ended."""
+        """Ask a job run to stop; False when it has already ended, or its last commit is just ending."""
         return self.transact(lambda db: _request_cancel(db, number, by, reason))
+
+    def seal(self, number: int) -> bool:
+        """Decide that a job run is not cancelled any more; False when somebody asked it to stop before.
+
+        Either the cancel is accepted and nothing more is committed, or the commit is, and the cancel is not.
+        """
+        return self.transact(lambda db: _seal(db, number))
+
+    def unseal(self, number: int) -> None:
+        """Let a job run be cancelled again, after a commit that failed."""
+        self.transact(
+            lambda db: db.execute(
+                sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(sealed_at=None)
+            )
+        )
 
     # -- its log ----------------------------------------------------------------------------
 
@@ -217,13 +232,21 @@ def _finish(
 
 def _request_cancel(db: sa.Connection, number: int, by: str, reason: str) -> bool:
     row = _lock(db, number)
-    if row is None or JobState(row.state) in FINAL:
+    if row is None or JobState(row.state) in FINAL or row.sealed_at is not None:
         return False
     db.execute(
         sa.update(JOB_RUNS)
         .where(JOB_RUNS.c.number == number, JOB_RUNS.c.cancel_by.is_(None))
         .values(cancel_by=by, cancel_reason=reason)
     )
+    return True
+
+
+def _seal(db: sa.Connection, number: int) -> bool:
+    row = _lock(db, number)
+    if row is None or JobState(row.state) in FINAL or row.cancel_by is not None:
+        return False
+    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(sealed_at=_NOW))
     return True
 
 
@@ -287,6 +310,8 @@ def _move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
 def _outcome(db: sa.Connection, row: sa.Row[Any], wanted: JobState | None) -> JobState:
     if row.cancel_by is not None:
         return JobState.CANCELLED
+    if row.sealed_at is not None and wanted is JobState.CANCELLED:
+        wanted = None  # the signal came too late: the tasks tell what became of the commit
     states = [
         TaskState(state)
         for state in db.execute(

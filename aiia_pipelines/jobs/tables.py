@@ -22,6 +22,7 @@ JOB_RUNS = sa.Table(
     sa.Column("streams", pg.ARRAY(sa.Text), nullable=False),
     sa.Column("trigger", sa.Text, nullable=False),
     sa.Column("triggered_by", sa.Text, nullable=False),
+    sa.Column("full_read", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("retry_of", sa.BigInteger),
     sa.Column("priority", sa.Text, nullable=False),
     sa.Column("config", pg.JSONB),
@@ -37,6 +38,8 @@ JOB_RUNS = sa.Table(
     sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("cancel_by", sa.Text),
     sa.Column("cancel_reason", sa.Text),
+    # From here on the last commit of the run is certain, and a cancel comes too late.
+    sa.Column("sealed_at", _at),
     sa.Column("created_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
     sa.Column("started_at", _at),
     sa.Column("ended_at", _at),
@@ -71,6 +74,9 @@ TASKS = sa.Table(
     sa.Column("updated", sa.BigInteger),
     sa.Column("unchanged", sa.BigInteger),
     sa.Column("deleted", sa.BigInteger),
+    # Rows that were set aside as invalid, and values that `on_lossy` changed.
+    sa.Column("rejected", sa.BigInteger),
+    sa.Column("adjusted", sa.BigInteger),
     sa.Column("failure_code", sa.Text),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("started_at", _at),
@@ -126,6 +132,23 @@ CONTRACTS = sa.Table(
     sa.Column("connector", sa.Text, primary_key=True),
     sa.Column("stream", sa.Text, primary_key=True),
     sa.Column("columns", pg.JSONB, nullable=False),
+    # By column: what its values looked like, without any of them.
+    sa.Column("profile", pg.JSONB),
     sa.Column("learned_by", sa.BigInteger),
     sa.Column("learned_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
+)
+
+SCHEMA_HISTORY = sa.Table(
+    "schema_history",
+    METADATA,
+    sa.Column("connector", sa.Text, primary_key=True),
+    sa.Column("stream", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("columns", pg.JSONB, nullable=False),
+    sa.Column("profile", pg.JSONB),
+    sa.Column("change", sa.Text, nullable=False, server_default=""),
+    # A sync that learned it, or a person who accepted it.
+    sa.Column("learned_by", sa.BigInteger),
+    sa.Column("accepted_by", sa.Text),
+    sa.Column("at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
 )

@@ -59,6 +59,8 @@ def _request(
         connector=name,
         title=name,
         streams=tuple(streams),
+        type=tags.type_of(run.tags),
+        full_read=tags.is_full(run.tags),
         trigger=Trigger.RETRY if parent else trigger,
         triggered_by=by,
         retry_of=parent or (int(retry_of) if retry_of else None),

@@ -1,6 +1,8 @@
-"""The run tags of this product: two that people see and filter by, the others hidden from Dagster's pages."""
+"""The run tags of this product: those that people see and filter by, the others hidden from Dagster's pages."""
 
 from collections.abc import Mapping
+
+from aiia_pipelines.jobs.run import JobType
 
 JOB = "aiia/job"
 BADGE = "aiia/badge"
@@ -9,7 +11,22 @@ TRIGGER = ".dagster/aiia_trigger"
 TRIGGERED_BY = ".dagster/aiia_by"
 RETRY_OF = ".dagster/aiia_retry_of"
 
+# How a sync is to be done; a run that is executed again is done in the same way.
+FULL = "aiia/full"
+DRY_RUN = "aiia/dry_run"
+YES = "true"
+
 _OURS = {JOB, BADGE, TRIGGER, TRIGGERED_BY, RETRY_OF}
+
+
+def type_of(run_tags: Mapping[str, str]) -> JobType:
+    """Tell what a Dagster run with these tags does to its connectors."""
+    return JobType.DRY_RUN if run_tags.get(DRY_RUN) == YES else JobType.SYNC
+
+
+def is_full(run_tags: Mapping[str, str]) -> bool:
+    """Tell whether a Dagster run with these tags reads all rows again."""
+    return run_tags.get(FULL) == YES
 
 
 def without_copies(tags: Mapping[str, str], *, re_execution: bool) -> dict[str, str]:

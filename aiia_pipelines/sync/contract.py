@@ -1,18 +1,18 @@
 """The contract of a stream: its columns, types, nulls and rules, agreed with the source before a row is read."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from aiia_pipelines.config.connector import Column, Stream
-from aiia_pipelines.config.types import ColumnType, widens
+from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors.base import Row, SourceColumn
 from aiia_pipelines.jobs.contracts import LearnedColumn
 from aiia_pipelines.sync.convert import arrow_type, to_arrow
+from aiia_pipelines.sync.drift import Policy, Sample, Settled, settle
 from aiia_pipelines.sync.faults import ContractBroken
 
 
@@ -26,17 +26,26 @@ class ContractColumn:
     nullable: bool
     checks: Mapping[str, Any]
     description: str = ""
+    absent: bool = False  # at the source: all values are NULL
+    on_lossy: str | None = None  # null, round or text: what becomes of a value that does not fit
+    declared: ColumnType | None = None  # what a column would be that `on_lossy: text` keeps as text
+    given: ColumnType | None = None  # the type that the source holds all values to
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What every row of a stream must be."""
+    """What every row of a stream must be.
+
+    `changes` tell what of the source's drift it took up, `learned` what is to be remembered when it holds.
+    """
 
     columns: tuple[ContractColumn, ...]
     key: tuple[str, ...]
     unique: tuple[tuple[str, ...], ...]
     min_rows: int | None
     max_rows: int | None
+    changes: tuple[str, ...] = field(default=(), repr=False)
+    learned: list[LearnedColumn] | None = field(default=None, repr=False)
 
     @cached_property
     def schema(self) -> pa.Schema:
@@ -45,57 +54,94 @@ class Contract:
             [pa.field(column.name, arrow_type(column.type)) for column in self.columns]
         )
 
+    @cached_property
+    def read_columns(self) -> tuple[ContractColumn, ...]:
+        """The columns that are asked of the source, in order."""
+        return tuple(column for column in self.columns if not column.absent)
+
+    def complete(self, arrays: Sequence[pa.Array], rows: int) -> pa.RecordBatch:
+        """Make a batch of the columns that were read; those that the source has no longer are NULL."""
+        read = iter(arrays)
+        every = [
+            pa.nulls(rows, arrow_type(column.type)) if column.absent else next(read)
+            for column in self.columns
+        ]
+        return pa.RecordBatch.from_arrays(every, schema=self.schema)
+
+    def only(self, names: Sequence[str]) -> "Contract":
+        """Give the contract of these columns alone, without rules over all rows."""
+        kept = tuple(column for column in self.columns if column.name in names)
+        return Contract(kept, tuple(name for name in self.key if name in names), (), None, None)
+
     def parse(self, rows: Sequence[Row], first_row: int) -> pa.RecordBatch:
-        """Convert rows, in the order of the contract's columns, to one Arrow batch.
+        """Convert rows, in the order of the columns that are read, to one Arrow batch.
 
         Raises:
             ContractBroken: A value does not fit its column exactly.
         """
-        values = list(zip(*rows, strict=True))
+        values = list(zip(*rows, strict=True)) or [()] * len(self.read_columns)
         arrays = [
             to_arrow(column.name, column.type, values[place], first_row)
-            for place, column in enumerate(self.columns)
+            for place, column in enumerate(self.read_columns)
         ]
-        return pa.RecordBatch.from_arrays(arrays, schema=self.schema)
+        return self.complete(arrays, len(rows))
 
 
 def agree(
-    stream: Stream, found: Sequence[SourceColumn], learned: Sequence[LearnedColumn] | None
+    stream: Stream,
+    found: Sequence[SourceColumn],
+    learned: Sequence[LearnedColumn] | None,
+    *,
+    drift: Policy = "freeze",
+    sample: Sample | None = None,
 ) -> Contract:
     """Make the contract of a stream from its file, what was learned, and what the source has now.
 
     Raises:
-        ContractBroken: A column is missing, renamed, retyped or new; the report lists every difference.
+        ContractBroken: A column is missing, renamed, retyped or new, and the policy does not take it up;
+            the report lists every difference.
     """
-    present = {column.name: column for column in found}
-    frozen = {column["name"]: column for column in learned or ()}
-    declared = {column.from_ or name: (name, column) for name, column in stream.columns.items()}
-    # A frozen column that is gone is replaced by the one that the file maps to its name.
-    renamed = {name for name, _ in declared.values()} - {*present, *declared}
-    wanted = [
-        name for name in dict.fromkeys([*(frozen or present), *declared]) if name not in renamed
-    ]
-    differences = [
-        *_missing(wanted, found, frozen, declared),
-        *_retyped(present, frozen, declared),
-        *(_added(present, wanted) if frozen else ()),
-    ]
-    differences += _misnamed(stream, [declared[n][0] if n in declared else n for n in wanted])
-    if differences:
-        more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
+    settled = settle(stream, found, learned, drift=drift, sample=sample)
+    if settled.refused:
+        report = tuple(map(str, settled.refused))
+        more = f" (and {len(report) - 1} more)" if len(report) > 1 else ""
         raise ContractBroken(
-            f"Column mismatch in {stream.name}: {differences[0]}{more}.",
+            f"Column mismatch in {stream.name}: {report[0]}{more}.",
             "contract:column",
-            report=tuple(differences),
+            report=report,
         )
-    columns = tuple(_column(stream, present[name], declared.get(name)) for name in wanted)
+    declared = {column.from_ or name: (name, column) for name, column in stream.columns.items()}
+    columns = tuple(
+        replace(
+            _column(stream, column, declared.get(column.name)),
+            absent=column.name in settled.absent,
+        )
+        for column in settled.columns
+    )
+    fresh = learned is None or settled.changes
     return Contract(
         columns,
         tuple(stream.key),
         _unique(stream),
         stream.checks.row_count.min,
         stream.checks.row_count.max,
+        settled.changes,
+        _relearned(settled, found, learned) if fresh else None,
     )
+
+
+def _relearned(
+    settled: Settled, found: Sequence[SourceColumn], learned: Sequence[LearnedColumn] | None
+) -> list[LearnedColumn]:
+    """Write down what was agreed now, with the columns that have no values at the source any more."""
+    agreed = {column.name: column for column in settled.columns}
+    now = as_learned([agreed.get(column.name, column) for column in found])
+    for column in learned or ():
+        if column["name"] in settled.absent:
+            kept = column.copy()
+            kept["nullable"] = kept["absent"] = True
+            now.append(kept)
+    return now
 
 
 def as_learned(found: Sequence[SourceColumn]) -> list[LearnedColumn]:
@@ -103,86 +149,6 @@ def as_learned(found: Sequence[SourceColumn]) -> list[LearnedColumn]:
     return [
         {"name": column.name, "type": str(column.type or "string"), "nullable": column.nullable}
         for column in found
-    ]
-
-
-_Declared = Mapping[str, tuple[str, Column]]
-
-
-def _missing(
-    wanted: Sequence[str],
-    found: Sequence[SourceColumn],
-    frozen: Mapping[str, LearnedColumn],
-    declared: _Declared,
-) -> list[str]:
-    present = {column.name for column in found}
-    new = [column for column in found if column.name not in wanted]
-    lines = []
-    for name in wanted:
-        if name in present:
-            continue
-        expected = _expected(name, frozen, declared)
-        renamed = [column for column in new if expected is not None and column.type == expected]
-        hint = ""
-        if len(renamed) == 1:
-            target = declared[name][0] if name in declared else name
-            other = renamed[0].name
-            hint = f"; the source has a new column '{other}' of that type: map it with `{target}: {{from: {other}}}`"
-        lines.append(f"column '{name}'{f' ({expected})' if expected else ''} is missing{hint}")
-    return lines
-
-
-def _expected(
-    name: str, frozen: Mapping[str, LearnedColumn], declared: _Declared
-) -> ColumnType | None:
-    if name in declared and (kind := declared[name][1].type) is not None:
-        return kind
-    known = frozen.get(name) or (frozen.get(declared[name][0]) if name in declared else None)
-    return ColumnType.parse(known["type"]) if known else None
-
-
-def _retyped(
-    present: Mapping[str, SourceColumn], frozen: Mapping[str, LearnedColumn], declared: _Declared
-) -> list[str]:
-    lines = []
-    for name, column in present.items():
-        expected = _expected(name, frozen, declared)
-        if expected is None or column.type is None:
-            continue
-        fits = widens(column.type, expected) if name in declared else column.type == expected
-        if not fits:
-            lines.append(
-                f"column '{name}' expected {expected} but the source has {column.type} ({column.declared})"
-            )
-    return lines
-
-
-def _added(present: Mapping[str, SourceColumn], wanted: Sequence[str]) -> list[str]:
-    return [
-        f"column '{name}' ({column.type or column.declared}) is new at the source"
-        for name, column in present.items()
-        if name not in wanted
-    ]
-
-
-def _misnamed(stream: Stream, targets: Sequence[str]) -> list[str]:
-    """List names that the stream's own columns do not bear, or bear twice."""
-    return [
-        *(
-            f"two columns of the source would be named '{name}'"
-            for name, times in Counter(targets).items()
-            if times > 1
-        ),
-        *(
-            f"key column '{name}' is not a column of the stream"
-            for name in stream.key
-            if name not in targets
-        ),
-        *(
-            f"column '{name}' that must be unique is not a column of the stream"
-            for name in stream.checks.unique
-            if name not in targets
-        ),
     ]
 
 
@@ -198,13 +164,17 @@ def _column(
             "contract:column",
         )
     nullable = source.nullable if column.nullable is None else column.nullable
+    as_text = column.on_lossy == "text"
     return ContractColumn(
         name=name,
         source=source.name,
-        type=kind,
+        type=ColumnType("string") if as_text else kind,
         nullable=nullable and name not in stream.key,
         checks=column.checks,
         description=column.description or "",
+        on_lossy=column.on_lossy,
+        declared=kind if as_text else None,
+        given=source.type if source.enforced else None,
     )
 
 

@@ -1,9 +1,9 @@
 """One refresh of one connector: connect once, then bring each stream over, all of it or nothing."""
 
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from aiia_pipelines.config.connector import Connector, Stream
 from aiia_pipelines.connectors.base import Source, SourceFault
@@ -13,11 +13,11 @@ from aiia_pipelines.jobs.failures import Failure, classify
 from aiia_pipelines.jobs.log import Level, connecting
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.state import TaskState
-from aiia_pipelines.sync.contract import as_learned
 from aiia_pipelines.sync.destinations.base import Destination
 from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Stopped
 from aiia_pipelines.sync.outcome import Broken, Synced
-from aiia_pipelines.sync.task import StreamSync
+from aiia_pipelines.sync.profiles import profiled
+from aiia_pipelines.sync.task import StreamSync, Wish
 
 Learned = Callable[[str], Sequence[LearnedColumn] | None]
 Learn = Callable[[str, Sequence[LearnedColumn]], None]
@@ -25,7 +25,10 @@ Learn = Callable[[str, Sequence[LearnedColumn]], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
-    """What one sync works with; `uid` is the job run's and makes its commits recognisable."""
+    """What one sync works with.
+
+    `uid` makes its commits recognisable; a stream in `uids` goes by that one instead, as a retry does.
+    """
 
     connector: Connector
     source: Callable[[], Source]
@@ -34,6 +37,8 @@ class Engine:
     uid: str
     learned: Learned
     learn: Learn
+    wish: Wish = field(default_factory=Wish)
+    uids: Mapping[str, str] = field(default_factory=dict)
 
     def run(self, streams: Sequence[Stream]) -> Iterator[Synced | Broken]:
         """Sync the streams one after the other, giving each one's outcome as it is known."""
@@ -68,7 +73,7 @@ class Engine:
             except DestinationFault:
                 source.close()
                 raise
-        self.recorder.on_cancel = source.cancel
+        self.recorder.on_cancel = lambda: self._stop(source)
         self.recorder.log(Level.INFO, connecting(source.describe()))
         try:
             with self._in_all(streams, "connect"):
@@ -77,6 +82,11 @@ class Engine:
             source.close()
             raise
         return source
+
+    def _stop(self, source: Source) -> None:
+        """Stop what both sides are doing; what they are asked next, the task does not ask any more."""
+        source.cancel()
+        self.destination.cancel()
 
     @contextmanager
     def _in_all(self, streams: Sequence[Stream], step: str) -> Iterator[None]:
@@ -87,22 +97,44 @@ class Engine:
             yield
 
     def _stream(self, source: Source, stream: Stream, later: Sequence[Stream]) -> Synced | Broken:
-        task = StreamSync(self.connector, stream, source, self.destination, self.recorder)
+        task = StreamSync(
+            connector=self.connector, stream=stream, source=source, destination=self.destination,
+            recorder=self.recorder, wish=self.wish, last=not later,
+        )  # fmt: skip
         try:
-            rows, changes = task.run(self.uid, self.learned(stream.name))
-        except BaseException as fault:
-            # The remedy of a broken contract begins at the source, so it names it.
-            failure = self._told(fault, place=source.place())
-            self._end(stream.name, failure)
-            if _is_stop(fault):
-                for unread in later:
-                    self._end(unread.name, failure)
-                raise
-            return Broken(stream.name, failure, getattr(fault, "rules", ()))
-        if self.learned(stream.name) is None:
-            self.learn(stream.name, as_learned(task.found))
+            rows, changes = task.run(
+                self.uids.get(stream.name, self.uid), self.learned(stream.name)
+            )
+        except BaseException as fault:  # noqa: BLE001 - raised again by `_broken` when it must be
+            done = None if isinstance(fault, Exception) else task.committed()
+            if done is None:
+                return self._broken(fault, source, task, later)
+            # The interruption came too late: it stopped nothing any more.
+            rows, changes = done
+        contract = task.contract
+        if contract is not None and contract.learned is not None and not self.wish.dry_run:
+            self.learn(stream.name, profiled(contract, task.first))
+        adjusted = task.adjusted
+        self.recorder.set_aside(
+            stream.name, rejected=task.rejected, adjusted=sum(count for *_, count in adjusted)
+        )
         self.recorder.end_task(stream.name, TaskState.SUCCEEDED, changes=changes)
-        return Synced(stream.name, rows, changes, task.stored_columns())
+        return Synced(
+            stream.name, rows, changes, task.stored_columns(), task.rejected, task.violations, adjusted
+        )  # fmt: skip
+
+    def _broken(
+        self, fault: BaseException, source: Source, task: StreamSync, later: Sequence[Stream]
+    ) -> Broken:
+        # The remedy of a broken contract begins at the source, so it names it.
+        failure = self._told(fault, place=source.place())
+        self._end(task.stream.name, failure)
+        if _is_stop(fault):
+            for unread in later:
+                self._end(unread.name, failure)
+            raise fault
+        rules = getattr(fault, "rules", ())
+        return Broken(task.stream.name, failure, rules, task.violations)
 
     def _told(self, fault: BaseException, place: str = "") -> Failure:
         """Classify a fault and write cause, report and traceback to the log."""

@@ -1,178 +1,290 @@
 """One stream of one job run, from the first row read to the commit."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 import pyarrow as pa
 
+from aiia_pipelines.config.amounts import Budget
 from aiia_pipelines.config.connector import Connector, Stream
-from aiia_pipelines.connectors.base import Row, Source, SourceColumn
+from aiia_pipelines.connectors.base import Reading, Source, SourceColumn
 from aiia_pipelines.jobs.contracts import LearnedColumn
 from aiia_pipelines.jobs.log import Level
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import Changes
+from aiia_pipelines.sync import guards
 from aiia_pipelines.sync.contract import Contract, agree
 from aiia_pipelines.sync.destinations.base import Destination, Landing, Load
-from aiia_pipelines.sync.faults import ContractBroken, Stopped
-from aiia_pipelines.sync.outcome import StoredColumn
+from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Stopped
+from aiia_pipelines.sync.outcome import StoredColumn, Violation
+from aiia_pipelines.sync.profiles import sampled
+from aiia_pipelines.sync.pump import Pump, stop_if_asked
 from aiia_pipelines.sync.reconcile import compare, mismatch
-from aiia_pipelines.sync.rules import Rules
+from aiia_pipelines.sync.sieve import Sieve
 from aiia_pipelines.sync.totals import Totals
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """How a sync is to be done: `full` reads all rows again, `dry_run` commits nothing."""
+
+    full: bool = False
+    dry_run: bool = False
+
+
+@dataclass(kw_only=True)
 class StreamSync:
     """The task of one stream; its steps are recorded as they happen."""
 
-    def __init__(
-        self,
-        connector: Connector,
-        stream: Stream,
-        source: Source,
-        destination: Destination,
-        recorder: Recorder,
-    ) -> None:
-        """Bring `stream` from a connected source to a connected destination."""
-        self._connector = connector
-        self._stream = stream
-        self._source = source
-        self._destination = destination
-        self._recorder = recorder
-        self.found: Sequence[SourceColumn] = ()
-        self._contract: Contract | None = None
+    connector: Connector
+    stream: Stream
+    source: Source
+    destination: Destination
+    recorder: Recorder
+    wish: Wish = field(default_factory=Wish)
+    last: bool = True  # no other stream of the run comes after it
+    sealed: bool = False
+    landing: Landing | None = None
+    found: Sequence[SourceColumn] = ()
+    contract: Contract | None = None
+    sieve: Sieve | None = None
+    first: pa.RecordBatch | None = None  # some of the rows, for what is learned of a stream
 
     def run(self, uid: str, learned: Sequence[LearnedColumn] | None) -> tuple[int, Changes]:
-        """Sync the stream and tell how many rows it has and what the commit changed.
+        """Sync the stream and tell how many rows were read and what the commit changed.
 
         Raises:
             SourceFault, ContractBroken, DestinationFault, Stopped: Nothing was committed.
         """
-        name = self._stream.name
-        self._stop_if_asked()
-        with self._recorder.step(name, "parse", last=False):
-            self.found = self._source.columns(self._stream)
-            self._contract = agree(self._stream, self.found, learned)
-        rules = Rules(self._contract)
-        load = Load(
-            connector=self._connector.name,
-            stream=name,
-            mode=self._stream.mode,
-            run_key=f"{uid}/{name}",
-            contract=self._contract,
-        )
-        landing = self._destination.land(load)
-        before = landing.committed_before()
+        name = self.stream.name
+        stop_if_asked(self.recorder)
+        with self.recorder.step(name, "parse", last=False):
+            self.found = self.source.columns(self.stream)
+            self.contract = agree(
+                self.stream, self.found, learned,
+                drift=self.connector.drift,
+                sample=lambda names: sampled(self.source, self.stream, names),
+            )  # fmt: skip
+        for change in self.contract.changes:
+            self.recorder.log(Level.WARNING, f"{name}: {change}")
+        landing = self.landing = self.destination.land(self._load(uid, self.contract))
+        before = None if self.wish.dry_run else landing.committed_before()
         if before is not None:
-            self._recorder.log(Level.INFO, f"{name}: an earlier attempt of this run committed it.")
-            self._recorder.committed(name, before[0])
+            self._log(f"{name}: an earlier attempt of this run committed it.")
+            self.recorder.committed(name, before[0])
             return before
+        keep = False
         try:
-            return self._land(landing, self._contract, rules)
+            return self._land(landing, self.contract)
+        except BaseException as fault:
+            # What is wrong with the data or with the wish is wrong with the staged rows, too.
+            wrong = isinstance(fault, ContractBroken | Stopped) or self.recorder.cancelled
+            # A reading of what has changed since cannot be gone on with.
+            wrong = wrong or "source:changed" in getattr(fault, "signals", ())
+            keep = not wrong and not self.wish.dry_run
+            raise
         finally:
-            with self._recorder.step(name, "clean_up"):
-                landing.discard()
+            with self.recorder.step(name, "clean_up"):
+                landing.discard(keep=keep)
 
-    def _land(self, landing: Landing, contract: Contract, rules: Rules) -> tuple[int, Changes]:
-        name, recorder = self._stream.name, self._recorder
-        level = self._stream.reconcile or self._connector.reconcile
-        totals = Totals(contract, level)
-        for batch in self._checked(contract, rules, totals):
-            landing.stage(batch)
-        self._accept(landing, contract, rules, totals.rows)
-        recorder.log(Level.INFO, f"{name}: {totals.rows:,} records extracted and valid.")
-        with recorder.step(name, "match"):
-            changes = landing.match()
+    def _load(self, uid: str, contract: Contract) -> Load:
+        stream = self.stream
+        plan = f"{stream.model_dump_json()}{contract!r}{self.wish}"
+        return Load(
+            connector=self.connector.name,
+            stream=stream.name,
+            mode=stream.mode,
+            run_key=f"{uid}/{stream.name}",
+            contract=contract,
+            delete=stream.delete,
+            plan=hashlib.sha256(plan.encode()).hexdigest(),
+        )
+
+    def _land(self, landing: Landing, contract: Contract) -> tuple[int, Changes]:
+        name, stream, recorder = self.stream.name, self.stream, self.recorder
+        totals = Totals(contract, stream.reconcile or self.connector.reconcile)
+        sieve = self.sieve = Sieve(
+            contract, quarantine=self.connector.on_invalid == "quarantine", schema=stream.schema_
+        )
+        reading = self._reading(landing, contract, sieve, totals)
+        pump = Pump(
+            stream=stream, source=self.source, landing=landing, recorder=recorder, sieve=sieve, totals=totals
+        )  # fmt: skip
+        resumed = sieve.rows
+        pump.run(reading)
+        self.first = pump.first
+        for step in ("extract", "parse", "validate"):
+            with recorder.step(name, step):
+                pass
+        self._accept(landing, contract, sieve, reading)
+        if resumed + pump.read != totals.rows + sieve.rejected:
+            raise AssertionError("every row that was read is staged or set aside")
+        self._tell(sieve)
+        changes = self._match(landing, reading)
+        self._reconcile(landing, totals)
+        self._finish(landing, reading, totals.rows, changes)
+        return totals.rows, changes
+
+    # -- what is read -----------------------------------------------------------------------
+
+    def _reading(
+        self, landing: Landing, contract: Contract, sieve: Sieve, totals: Totals
+    ) -> Reading:
+        """Decide what is read: all rows, those since the last commit, or the rest of a broken attempt."""
+        cursor = self.stream.cursor
+        origins = {column.name: column.source for column in contract.columns}
+        whole = Reading(
+            names=[column.source for column in contract.read_columns],
+            cursor=origins[cursor] if cursor else None,
+        )
+        if self.stream.mode == "replace":
+            return whole
+        if self.wish.full and self.stream.mode == "append" and landing.live_rows():
+            raise DestinationFault(
+                f"{self.stream.name} is appended to: reading all rows again would double them."
+                " Take mode upsert with a key, or replace.",
+                "config:invalid",
+            )
+        since = None if self.wish.full else landing.position()
+        reading = replace(whole, since=since)
+        until = self.source.position(self.stream, reading)
+        if until is None:
+            return whole
+        broken = None if self.wish.dry_run else landing.resume()
+        if broken is not None and broken["since"] == since:
+            sieve.load(broken["sieve"])
+            totals.load(broken["totals"])
+            self._log(
+                f"{self.stream.name}: going on after {sieve.rows:,} records that a broken attempt staged."
+            )
+            self.recorder.count(self.stream.name, "validate", sieve.rows)
+            return replace(reading, until=broken["until"], after=broken["after"])
+        return replace(reading, until=until)
+
+    def _accept(self, landing: Landing, contract: Contract, sieve: Sieve, reading: Reading) -> None:
+        """Check what can only be known when all rows are there."""
+        name = self.stream.name
+        if self.connector.on_invalid == "quarantine":
+            guards.invalid_budget(name, self.connector.max_invalid or Budget(rows=0), sieve)
+        elif sieve.violations:
+            raise sieve.fault(name)
+        guards.row_count(contract, name, sieve.rows)
+        if sieve.rows == 0 and reading.since is None:
+            guards.not_empty(contract, self.stream, landing)
+        guards.unique(contract, name, landing)
+
+    def _tell(self, sieve: Sieve) -> None:
+        name = self.stream.name
+        valid = sieve.rows - sieve.rejected
+        self._log(f"{name}: {valid:,} records extracted and valid.")
+        if sieve.rejected:
+            report = tuple(str(violation) for violation in sieve.violations)
+            text = f"{name}: {sieve.rejected:,} invalid records set aside in {name}__quarantine."
+            self.recorder.log(Level.WARNING, text, detail=report)
+        for column, how, count in self.adjusted:
+            text = f"{name}: {count:,} values of column '{column}' did not fit and were changed"
+            self.recorder.log(Level.WARNING, f"{text} (on_lossy: {how}).")
+
+    # -- what is committed ------------------------------------------------------------------
+
+    def _match(self, landing: Landing, reading: Reading) -> Changes:
+        stream, recorder = self.stream, self.recorder
+        complete = reading.since is None
+        with recorder.step(stream.name, "match"):
+            if stream.delete != "none" and not complete:
+                for keys in self._keys():
+                    landing.stage_keys(keys)
+            changes = landing.match(complete=complete)
+            guards.mass_delete(stream, landing, changes)
+            at_source = self.source.rows_until(stream, reading) if reading.until else None
+            if stream.mode != "history":
+                guards.none_lost(stream, landing, changes, at_source)
+        return changes
+
+    def _keys(self) -> Iterator[pa.RecordBatch]:
+        """Read the keys of all rows that the source has in this snapshot."""
+        if self.contract is None:
+            raise AssertionError("the contract comes first")
+        keys = self.contract.only(self.stream.key)
+        sieve = Sieve(keys, quarantine=False, schema=None)
+        names = [column.source for column in keys.columns]
+        # Also when no batch comes: a source without rows has lost all of them.
+        yield pa.RecordBatch.from_pylist([], keys.schema)
+        for batch in self.source.batches(self.stream, Reading(names=names)):
+            stop_if_asked(self.recorder)
+            yield sieve.sift(sieve.parse(batch)).rows
+        if sieve.violations:
+            raise sieve.fault(self.stream.name)
+
+    def _reconcile(self, landing: Landing, totals: Totals) -> None:
+        name, recorder = self.stream.name, self.recorder
         with recorder.step(name, "reconcile"):
             wanted = totals.figures()
             figures = compare(wanted, landing.figures(list(wanted)))
             recorder.reconciled(name, figures)
             if (fault := mismatch(name, figures)) is not None:
                 raise fault
-        recorder.log(Level.INFO, f"{name}: reconciled, {len(figures)} figures agree on both sides.")
-        # What the last pulse knew is up to a second old; here it decides whether readers see new rows.
-        recorder.flush()
-        self._stop_if_asked()
-        with recorder.step(name, "commit"):
-            landing.commit(totals.rows, changes)
-        recorder.log(
-            Level.INFO,
-            f"{name}: committed, {changes.inserted:,} inserted, {changes.updated:,} updated,"
-            f" {changes.unchanged:,} unchanged, {changes.deleted:,} deleted.",
+        self._log(f"{name}: reconciled, {len(figures)} figures agree on both sides.")
+
+    def _finish(self, landing: Landing, reading: Reading, rows: int, changes: Changes) -> None:
+        name, recorder = self.stream.name, self.recorder
+        told = (
+            f"{changes.inserted:,} inserted, {changes.updated:,} updated,"
+            f" {changes.unchanged:,} unchanged, {changes.deleted:,} deleted."
         )
-        return totals.rows, changes
+        if self.wish.dry_run:
+            self._log(f"{name}: dry run, nothing is committed; it would be {told}")
+            return
+        with recorder.step(name, "commit"):
+            try:
+                landing.commit(rows, changes, reading.until, seal=self._seal)
+            except DestinationFault:
+                if self.sealed:
+                    recorder.unseal()
+                raise
+        self._log(f"{name}: committed, {told}")
 
-    def _checked(
-        self, contract: Contract, rules: Rules, totals: Totals
-    ) -> Iterator[pa.RecordBatch]:
-        """Give the batches that may be staged; after a broken rule the rest is only counted."""
-        name, recorder = self._stream.name, self._recorder
-        for rows in self._extracted(contract):
-            first = totals.rows + 1
-            with recorder.step(name, "parse", last=False):
-                batch = contract.parse(rows, first)
-            recorder.count(name, "parse", batch.num_rows)
-            with recorder.step(name, "validate", last=False):
-                valid = rules.check(batch, first)
-                totals.add(batch)
-            recorder.count(name, "validate", batch.num_rows, batch.nbytes)
-            if totals.rows > self._stream.max_rows:
-                raise ContractBroken(
-                    f"Too many records in {name}: more than max_rows ({self._stream.max_rows:,}).",
-                    "contract:max-rows",
-                )
-            if valid and not rules.violations:
-                yield batch
-        for step in ("extract", "parse", "validate"):
-            with recorder.step(name, step):
-                pass
-
-    def _extracted(self, contract: Contract) -> Iterator[Sequence[Row]]:
-        name, recorder = self._stream.name, self._recorder
-        batches = self._source.batches(self._stream, [column.source for column in contract.columns])
-        while True:
-            with recorder.step(name, "extract", last=False):
-                rows = next(batches, None)
-            if rows is None:
-                return
-            self._stop_if_asked()
-            recorder.count(name, "extract", len(rows))
-            yield rows
-
-    def _accept(self, landing: Landing, contract: Contract, rules: Rules, rows: int) -> None:
-        """Check what can only be known when all rows are there."""
-        name = self._stream.name
-        if rules.violations:
-            raise rules.fault(name)
-        low, high = contract.min_rows, contract.max_rows
-        if (low is not None and rows < low) or (high is not None and rows > high):
-            raise ContractBroken(
-                f"Row count of {name} is {rows:,}; expected {_range(low, high)}.",
-                "contract:row-count",
-            )
-        if rows == 0 and low is None and self._stream.mode == "replace" and landing.holds_rows():
-            raise ContractBroken(
-                f"The source has no rows of {name}, the destination has; if that is right,"
-                " set `checks: {row_count: {min: 0}}`.",
-                "contract:empty",
-            )
-        for columns in contract.unique:
-            count, samples = landing.duplicates(columns)
-            if count:
-                raise ContractBroken(
-                    f"Duplicate values in {name}: {count:,} rows share their {', '.join(columns)}.",
-                    "contract:unique",
-                    report=tuple(samples),
-                )
-
-    def _stop_if_asked(self) -> None:
-        if self._recorder.cancelled:
+    def _seal(self) -> None:
+        """Decide between the commit and a cancel: the last commit of a run is not followed by any."""
+        if not self.last:
+            # What the last pulse knew is up to a second old; here it decides whether readers see new rows.
+            self.recorder.flush()
+            stop_if_asked(self.recorder)
+        elif self.recorder.seal():
+            self.sealed = True
+        else:
             raise Stopped("Somebody asked this job run to stop.")
+
+    def committed(self) -> tuple[int, Changes] | None:
+        """Tell, after an interruption, whether the commit was done all the same."""
+        if not self.sealed or self.landing is None:
+            return None
+        with suppress(DestinationFault):
+            return self.landing.committed_before()
+        return None
+
+    @property
+    def rejected(self) -> int:
+        """Count the rows that were set aside."""
+        return self.sieve.rejected if self.sieve else 0
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """List the broken rules."""
+        return tuple(self.sieve.violations) if self.sieve else ()
+
+    @property
+    def adjusted(self) -> tuple[tuple[str, str, int], ...]:
+        """List the values changed under `on_lossy` as (column, way, count)."""
+        found = self.sieve.adjusted if self.sieve else {}
+        return tuple((column, how, count) for (column, how), count in found.items())
+
+    def _log(self, text: str) -> None:
+        self.recorder.log(Level.INFO, text)
 
     def stored_columns(self) -> tuple[StoredColumn, ...]:
         """Describe the columns as they are stored."""
-        columns = self._contract.columns if self._contract else ()
+        columns = self.contract.columns if self.contract else ()
         return tuple(StoredColumn(c.name, c.type, c.nullable, c.description) for c in columns)
-
-
-def _range(low: int | None, high: int | None) -> str:
-    if high is None:
-        return f"at least {low:,}"
-    return f"at most {high:,}" if low is None else f"{low:,} to {high:,}"

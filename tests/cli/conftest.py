@@ -108,7 +108,7 @@ def store(here: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[JobSt
     monkeypatch.setenv("PGPASSFILE", str(here.server.passwords.pgpass))
     opened = JobStore.open(here.url)
     with opened.engine.begin() as db:
-        db.exec_driver_sql("truncate aiia.job_runs, aiia.contracts cascade")
+        db.exec_driver_sql("truncate aiia.job_runs, aiia.contracts, aiia.schema_history cascade")
     yield opened
     opened.close()
 

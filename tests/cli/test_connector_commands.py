@@ -1,11 +1,15 @@
 import json
 import os
+import pty
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 
+from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.ports import free_port
 from aiia_pipelines.local.postgres import EmbeddedPostgres
@@ -48,6 +52,19 @@ def test_show_lists_the_columns_of_a_stream_for_people(here: Any, aiia: Any) -> 
     assert "learned" in page
 
 
+def test_show_tells_how_a_stream_is_kept(here: Any, aiia: Any) -> None:
+    path = here.write()
+    text = path.read_text(encoding="utf-8").replace(
+        "streams:", "drift: evolve\non_invalid: quarantine\nmax_invalid: 0.5%\nstreams:"
+    )
+    text += "    mode: upsert\n    cursor: id\n    lookback: 5\n    delete: soft\n"
+    path.write_text(text, encoding="utf-8")
+    page = aiia("connectors", "show", "sample", "-o", "plain").stdout
+    assert "evolve" in page
+    assert "quarantine, at most 0.5%" in page
+    assert "  cursor: id, looks back 5\n  rows that are gone: soft delete" in page
+
+
 def test_an_unknown_connector_ends_with_3_and_the_nearest_name(here: Any, aiia: Any) -> None:
     here.write()
     done = aiia("connectors", "show", "sampel", "-o", "json")
@@ -83,10 +100,14 @@ def test_validate_checks_one_file_alone(here: Any, aiia: Any) -> None:
     assert aiia("connectors", "validate", here.connectors / "none.yaml").exit_code == 2
 
 
+AIIA = [sys.executable, "-m", "aiia_pipelines"]
+
+
 def run(here: Any, *args: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **here.environment()}
-    command = [sys.executable, "-m", "aiia_pipelines", *args]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [*AIIA, *args], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_preview_shows_the_first_rows(here: Any) -> None:
@@ -151,6 +172,202 @@ def test_a_changed_source_differs_until_it_is_accepted(
         finally:
             cursor.execute("alter table public.rows rename column label to name")
     db.close()
+
+
+@contextmanager
+def changed(server: EmbeddedPostgres, *statements: str, back: str) -> Iterator[None]:
+    """Change the table of the source for a while."""
+    db = server.connect("sample", "sample_read")
+    db.autocommit = True
+    with closing(db), db.cursor() as cursor:
+        try:
+            for statement in statements:
+                cursor.execute(statement)
+            yield
+        finally:
+            cursor.execute(back)
+
+
+def schema(aiia: Any, *options: str) -> Any:
+    return json.loads(aiia("connectors", "schema", "sample", *options, "-o", "json").stdout)
+
+
+def test_schema_shows_what_was_learned_without_asking_the_source(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    path = here.write()
+    assert {row["origin"] for row in schema(aiia)} == {"source"}
+    assert aiia("connectors", "schema", "sample", "--accept").exit_code == 0
+    path.write_text(path.read_text(encoding="utf-8").replace("127.0.0.1", "nowhere.invalid"))
+    found = schema(aiia)
+    assert {row["origin"] for row in found} == {"learned"}
+    assert list(found[0]) == [
+        "stream", "column", "type", "nullable", "declared", "origin", "absent",
+    ]  # fmt: skip
+    assert "not null" in aiia("connectors", "schema", "sample", "-o", "plain").stdout
+
+
+def test_a_rename_is_told_with_the_line_that_settles_it(
+    here: Any, server: EmbeddedPostgres, store: JobStore, aiia: Any
+) -> None:
+    path = here.write()
+    assert aiia("connectors", "schema", "sample", "--accept").exit_code == 0
+    rename = "alter table public.rows rename column name to label"
+    with changed(server, rename, back="alter table public.rows rename column label to name"):
+        done = aiia("connectors", "schema", "sample", "--diff", "-o", "plain")
+        assert done.exit_code == 10
+        assert done.stdout.splitlines()[-1].strip() == "name: {from: label}"
+        assert "(the same values, same type, same place)" in done.stdout
+        (detail,) = schema(aiia, "--diff")["details"]["rows"]
+        assert detail["kind"] == "renamed"
+        assert (detail["column"], detail["now"]) == ("name", "label (string)")
+        assert detail["mapping"] == "name: {from: label}"
+        text = path.read_text(encoding="utf-8") + "    columns: {name: {from: label}}\n"
+        path.write_text(text, encoding="utf-8")
+        assert aiia("connectors", "schema", "sample", "--diff").exit_code == 0
+
+
+def test_what_the_next_sync_takes_up_is_told_as_such(
+    here: Any, server: EmbeddedPostgres, store: JobStore, aiia: Any
+) -> None:
+    path = here.write()
+    text = path.read_text(encoding="utf-8").replace("streams:", "drift: add_only\nstreams:")
+    path.write_text(text, encoding="utf-8")
+    assert aiia("connectors", "schema", "sample", "--accept").exit_code == 0
+    add, drop = (f"alter table public.rows {how}" for how in ("add vat int", "drop vat"))
+    with changed(server, add, back=drop):
+        done = aiia("connectors", "schema", "sample", "--diff", "-o", "plain")
+        assert done.exit_code == 10
+        assert "→ column 'vat' (int32) is new at the source and taken up, by" in done.stdout
+        told = schema(aiia, "--diff")
+        assert told["taken_up"]["rows"] == told["differences"]["rows"]
+        assert told["details"]["rows"] == []
+
+
+def test_what_was_accepted_is_kept_in_the_history_with_who_did_it(
+    here: Any, server: EmbeddedPostgres, store: JobStore, aiia: Any
+) -> None:
+    here.write()
+    contracts.learn(
+        store, "sample", "rows", [{"name": "id", "type": "int32", "nullable": False}], number=7
+    )
+    told = schema(aiia, "--accept")
+    assert told["accepted"] == {"rows": "name added, price added"}
+    assert told["differences"] == {"rows": []}
+    latest, first = schema(aiia, "--history")
+    assert (first["version"], first["change"], first["learned_by"]) == (1, "learned", 7)
+    assert (latest["version"], latest["change"]) == (2, "name added, price added")
+    assert latest["accepted_by"].endswith("@cli")
+    assert [column["name"] for column in latest["columns"]] == ["id", "name", "price"]
+    shown = aiia("connectors", "schema", "sample", "--history", "-o", "plain").stdout
+    assert "#7" in shown
+    schema(aiia, "--accept")
+    assert len(schema(aiia, "--history")) == 2
+
+
+def test_accepting_wants_a_yes_where_nobody_can_be_asked(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    here.write()
+    done = aiia("connectors", "schema", "sample", "--accept", "-o", "plain")
+    assert done.exit_code == 2
+    assert "--yes" in done.stderr
+    assert contracts.learned(store, "sample", "rows") is None
+    done = aiia("connectors", "schema", "sample", "--accept", "--yes", "-o", "plain")
+    assert done.exit_code == 0
+    assert "are now the contract of sample" in done.stderr
+    assert aiia("connectors", "schema", "sample", "--diff", "--accept").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"), [("n", "Nothing was changed."), ("y", "are now the contract of sample.")]
+)
+def test_accepting_is_asked_for_on_a_terminal(
+    here: Any, store: JobStore, answer: str, told: str
+) -> None:
+    here.write()
+    terminal, end = pty.openpty()
+    os.write(terminal, f"{answer}\n".encode())
+    done = subprocess.run(
+        [*AIIA, "connectors", "schema", "sample", "--accept", "-o", "plain"],
+        env={**os.environ, **here.environment()},
+        stdin=end,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    for side in (terminal, end):
+        os.close(side)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.rstrip().endswith(told)
+    assert "rows: no difference; nothing is learned yet" in done.stderr
+    assert "Take what the source has now for the contract? [y/N]" in done.stderr
+    assert (contracts.learned(store, "sample", "rows") is None) == (answer == "n")
+
+
+def test_what_the_file_declares_otherwise_is_shown_as_the_line_to_change(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    path = here.write()
+    columns = "    columns: {price: {type: int32}, gone: {}}\n"
+    path.write_text(path.read_text(encoding="utf-8") + columns, encoding="utf-8")
+    done = aiia("connectors", "schema", "sample", "--accept", "--yes", "-o", "plain")
+    assert done.exit_code == 10
+    assert "column 'gone' is missing" in done.stdout
+    assert "      price: {type: decimal}" in done.stdout
+    assert "change it there" in done.stderr
+
+
+# -- preview by stage -----------------------------------------------------------------------
+
+
+def preview(aiia: Any, *options: str) -> Any:
+    done = aiia("connectors", "preview", "sample", *options, "-o", "json")
+    assert done.exit_code == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def with_columns(here: Any, columns: str) -> None:
+    path = here.write()
+    path.write_text(f"{path.read_text(encoding='utf-8')}    columns: {columns}\n", encoding="utf-8")
+
+
+def test_a_preview_by_stage_masks_values(here: Any, store: JobStore, aiia: Any) -> None:
+    here.write()
+    assert preview(aiia, "-n", "1") == [{"id": 1, "name": "row 1", "price": "1"}]
+    masked = [{"id": "#", "name": "xxx #", "price": "#"}]
+    assert preview(aiia, "-n", "1", "--stage", "input") == masked
+    assert preview(aiia, "-n", "1", "--stage", "input", "--show-values")[0]["name"] == "row 1"
+
+
+def test_a_preview_after_conversion_has_the_columns_of_the_contract(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    with_columns(here, "{id: {type: int64}, label: {from: name}}")
+    (row,) = preview(aiia, "-n", "1", "--stage", "converted", "--show-values")
+    assert row == {"id": 1, "label": "row 1", "price": "1"}
+    assert preview(aiia, "-n", "1", "--stage", "converted")[0]["label"] == "xxx #"
+
+
+def test_a_preview_of_rejected_rows_names_the_rules_they_break(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    with_columns(here, "{id: {type: int32, checks: {gt: 2}}}")
+    found = preview(aiia, "--stage", "rejected")
+    assert [row["row"] for row in found] == [1, 2]
+    assert "gt(2)" in found[0]["rules"]
+    assert found[0]["record"] == {"id": "#", "name": "xxx #", "price": "#"}
+    shown = aiia("connectors", "preview", "sample", "--stage", "rejected", "-n", "1", "-o", "plain")
+    assert "20 rows looked at; 1 of those that break a rule are shown." in shown.stderr
+
+
+def test_a_preview_of_a_broken_contract_ends_as_its_sync_would(
+    here: Any, store: JobStore, aiia: Any
+) -> None:
+    with_columns(here, "{gone: {}}")
+    done = aiia("connectors", "preview", "sample", "--stage", "converted", "-o", "json")
+    assert done.exit_code == 10
+    assert json.loads(done.stderr)["code"] == "column-mismatch"
 
 
 def given(here: Any, **more: Any) -> list[str]:

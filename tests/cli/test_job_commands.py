@@ -27,7 +27,7 @@ LISTED = [
     "triggered_by", "retry_of", "priority", "progress", "activity", "step", "waits", "records",
     "records_total", "bytes", "duration_seconds", "cpu_seconds", "peak_memory_bytes", "message",
     "failure_code", "failure_place", "cancelled_by", "cancel_reason", "created_at",
-    "started_at", "ended_at",
+    "started_at", "ended_at", "full_read",
 ]  # fmt: skip
 
 

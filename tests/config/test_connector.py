@@ -5,6 +5,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from aiia_pipelines.config.amounts import Lookback
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.document import read_document
 from aiia_pipelines.config.faults import UnknownStream
@@ -156,25 +157,195 @@ LATER = "is part of the connector format, but this version does not carry it out
     [
         (smallest(window={}), "window"),
         (smallest(retry={}), "retry"),
-        (smallest(max_invalid=0), "max_invalid"),
         (smallest(overlap="skip"), "overlap: skip"),
         (smallest(overlap="replace"), "overlap: replace"),
-        (smallest(drift="evolve"), "drift: evolve"),
-        (smallest(drift="add_only"), "drift: add_only"),
-        (smallest(on_invalid="quarantine"), "on_invalid: quarantine"),
-        (smallest(reconcile="full"), "reconcile: full"),
-        (stream(reconcile="full"), "reconcile: full"),
-        (stream(mode="history"), "mode: history"),
-        (stream(cursor="a"), "cursor"),
-        (stream(lookback="10m"), "lookback"),
-        (stream(delete="soft"), "delete"),
-        (stream(partition={}), "partition"),
-        (stream(schema="a:B"), "schema"),
-        (column(on_lossy="null"), "on_lossy"),
     ],
 )
 def test_what_is_not_carried_out_yet_is_refused_by_name(tree: dict[str, Any], key: str) -> None:
     assert [line.endswith(f": {key} {LATER}") for line in said(tree)] == [True]
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        smallest(drift="evolve"),
+        smallest(drift="add_only"),
+        smallest(on_invalid="quarantine", max_invalid="0.5%"),
+        smallest(reconcile="full"),
+        stream(reconcile="full"),
+        stream(mode="history", key=["id"], delete="soft"),
+        stream(mode="append", cursor="id"),
+        stream(mode="upsert", key=["id"], cursor="at", lookback="10m"),
+        stream(mode="upsert", key=["id"], cursor="id", lookback=100),
+        stream(mode="upsert", key=["id"], delete="hard", max_delete=10),
+        stream(max_delete="5%"),
+        stream(partition={"column": "id", "ranges": 4}),
+        stream(partition={"column": "at", "by": "day"}),
+        stream(options={"anything": [1]}),
+        stream(schema="my_package.schemas:Journal"),
+        column(on_lossy="round"),
+    ],
+)
+def test_every_part_of_the_format_is_read_and_written_as_it_was(tree: dict[str, Any]) -> None:
+    connector = Connector.model_validate(tree)
+    public = json.loads(json.dumps(connector.public()))
+    assert public == tree
+    assert Connector.model_validate(public) == connector
+
+
+def test_the_null_of_yaml_is_the_word_that_on_lossy_takes() -> None:
+    text = "name: a\ntitle: A\nsource: {kind: sql}\nstreams: [{name: a, table: a, columns: {b: {on_lossy: null}}}]"
+    connector = Connector.model_validate(read_document(text.encode()).value)
+    assert connector.streams[0].columns["b"].on_lossy == "null"
+    assert Connector.model_validate(column()).streams[0].columns["a"].on_lossy is None
+
+
+def test_a_ready_amount_is_taken_as_it_is() -> None:
+    tree = stream(mode="upsert", key=["a"], cursor="a", lookback=Lookback(seconds=60))
+    assert Connector.model_validate(tree).streams[0].lookback == Lookback(seconds=60)
+
+
+def test_a_partition_of_a_known_type_is_accepted() -> None:
+    for kind, cut in (("timestamp", {"by": "hour"}), ("int64", {"ranges": 4})):
+        tree = stream(columns={"c": {"type": kind}}, partition={"column": "c", **cut})
+        assert Connector.model_validate(tree).streams[0].partition
+
+
+def test_the_columns_that_a_destination_adds_follow_from_mode_and_delete() -> None:
+    def added(**facts: Any) -> tuple[str, ...]:
+        return Connector.model_validate(stream(**facts)).streams[0].added_columns
+
+    assert added() == ()
+    assert added(mode="upsert", key=["a"], delete="hard") == ()
+    assert added(mode="upsert", key=["a"], delete="soft") == ("_deleted_at",)
+    assert added(mode="history", key=["a"], delete="soft") == ("_valid_from", "_valid_to")
+
+
+def upsert(**changes: Any) -> dict[str, Any]:
+    return stream(mode="upsert", key=["id"], **changes)
+
+
+def typed(kind: str, **changes: Any) -> dict[str, Any]:
+    return upsert(columns={"c": {"type": kind}}, **changes)
+
+
+@pytest.mark.parametrize(
+    ("tree", "sentence"),
+    [
+        (smallest(max_invalid=0), "max_invalid: needs on_invalid: quarantine"),
+        (smallest(on_invalid="quarantine", max_invalid=-1), "max_invalid: must be a whole number"),
+        (smallest(on_invalid="quarantine", max_invalid="101%"), "max_invalid: must be a whole"),
+        (smallest(drift="evolv"), "drift: must be one of freeze, add_only, evolve; did you mean"),
+        (stream(mode="history"), "streams[0].mode: history needs key"),
+        (stream(cursor="a"), "streams[0].cursor: replace reads all rows; take append, upsert or"),
+        (upsert(lookback="10m"), "streams[0].lookback: needs cursor"),
+        (
+            stream(mode="append", cursor="a", lookback="10m"),
+            "streams[0].lookback: needs key, on which",
+        ),
+        (upsert(cursor="a", lookback="10"), "streams[0].lookback: must be a time such as 10m"),
+        (upsert(cursor="a", lookback=-1), "streams[0].lookback: must be a time such as 10m"),
+        (upsert(cursor="a", lookback=True), "streams[0].lookback: must be a time such as 10m"),
+        (upsert(cursor="a", lookback=2**63), "streams[0].lookback: must be a time such as 10m"),
+        (upsert(cursor="a", lookback="36501d"), "streams[0].lookback: must be at most 36500d"),
+        (
+            typed("timestamp", cursor="c", lookback=5),
+            "streams[0].lookback: must be a time such as 10m, because the cursor's type is",
+        ),
+        (
+            typed("int64", cursor="c", lookback="5m"),
+            "streams[0].lookback: must be a whole number of steps, because the cursor's type is",
+        ),
+        (typed("json", cursor="c"), "streams[0].cursor: must be a column that grows; one of type"),
+        (stream(delete="soft"), "streams[0].delete: replace removes rows by itself"),
+        (stream(mode="append", delete="soft"), "streams[0].delete: append never removes rows"),
+        (
+            stream(mode="history", key=["a"], delete="hard"),
+            "streams[0].delete: history keeps every version; take soft",
+        ),
+        (upsert(delete="sotf"), "streams[0].delete: must be one of none, soft, hard; did you"),
+        (upsert(max_delete=5), "streams[0].max_delete: needs delete; without it upsert never"),
+        (stream(mode="append", max_delete=5), "streams[0].max_delete: append never removes rows"),
+        (upsert(delete="soft", max_delete=0.5), "streams[0].max_delete: must be a whole number"),
+        (stream(partition={}), "streams[0].partition.column: missing key"),
+        (stream(partition={"column": "a"}), "streams[0].partition: needs exactly one of ranges"),
+        (
+            stream(partition={"column": "a", "ranges": 4, "by": "day"}),
+            "streams[0].partition: needs exactly one of ranges and by",
+        ),
+        (
+            stream(partition={"column": "a", "ranges": 1}),
+            "streams[0].partition.ranges: must be at least 2",
+        ),
+        (
+            stream(partition={"column": "a", "range": 4}),
+            "streams[0].partition.range: unknown key; did you mean 'ranges'? Allowed: column,",
+        ),
+        (
+            stream(partition={"column": "a", "by": "week"}),
+            "streams[0].partition.by: must be one of hour, day, month, year",
+        ),
+        (
+            typed("string", partition={"column": "c", "by": "day"}),
+            "streams[0].partition.by: needs a date or a time, but the column's type is string",
+        ),
+        (
+            typed("date", partition={"column": "c", "by": "hour"}),
+            "streams[0].partition.by: hour needs a time; the column's type is date",
+        ),
+        (
+            typed("bool", partition={"column": "c", "ranges": 2}),
+            "streams[0].partition.column: must have an order; type bool has none",
+        ),
+        (stream(schema="Journal"), "streams[0].schema: must name a pandera model as package"),
+        (stream(schema="a..b:C"), "streams[0].schema: must name a pandera model as package"),
+        (stream(schema=5), "streams[0].schema: must be a text"),
+        (stream(options=[1]), "streams[0].options: must be a mapping"),
+        (column(on_lossy="drop"), "streams[0].columns.a.on_lossy: must be one of null, round, te"),
+        (
+            column(on_lossy="null", nullable=False),
+            "streams[0].columns.a.on_lossy: null needs a column that may be NULL",
+        ),
+        (
+            stream(key=["a"], columns={"a": {"on_lossy": "null"}}),
+            "streams[0].columns.a.on_lossy: null needs a column that may be NULL",
+        ),
+        (
+            upsert(columns={"at": {"from": "CHANGED"}}, cursor="CHANGED"),
+            "streams[0].cursor: 'CHANGED' is named 'at' here; take that name",
+        ),
+        (
+            stream(columns={"id": {"from": "NR"}}, partition={"column": "NR", "ranges": 2}),
+            "streams[0].partition.column: 'NR' is named 'id' here; take that name",
+        ),
+        (
+            stream(columns={"id": {"from": "NR"}}, key=["NR"]),
+            "streams[0].key: 'NR' is named 'id' here; take that name",
+        ),
+        (
+            upsert(columns={"_deleted_at": {}}, delete="soft"),
+            "streams[0].columns._deleted_at: is a column that the destination adds",
+        ),
+        (
+            smallest(
+                on_invalid="quarantine",
+                streams=[{"name": n, "table": "t"} for n in ("a", "a__quarantine")],
+            ),
+            "streams[1].name: is where the invalid rows of 'a' go",
+        ),
+    ],
+)
+def test_what_does_not_go_together_is_told_at_its_place(tree: object, sentence: str) -> None:
+    found = said(tree)
+    assert len(found) == 1
+    assert found[0].startswith(sentence)
+
+
+def test_a_quarantine_takes_no_name_that_another_stream_bears() -> None:
+    streams = [{"name": n, "table": "t"} for n in ("a__quarantine", "b")]
+    assert Connector.model_validate(smallest(on_invalid="quarantine", streams=streams))
+    both = [{"name": n, "table": "t"} for n in ("a", "a__quarantine")]
+    assert Connector.model_validate(smallest(streams=both))
 
 
 @pytest.mark.parametrize(

@@ -131,6 +131,26 @@ def test_a_secret_is_never_shown_whatever_else_is_wrong(place_file: Place, sampl
     assert told.count("c.yaml:7: source.password: ") == 1
 
 
+def test_the_kind_is_asked_about_the_options_of_each_stream(place_file: Place, sample: str) -> None:
+    text = sample.replace("    mode: upsert", "    options:\n      delimeter: x\n    mode: upsert")
+    told = lines(read_folder(place_file("a.yaml", text)))
+    assert len(told) == 1
+    assert told[0].startswith("connectors/a.yaml:15: streams[0].options.delimeter: ")
+
+
+def test_mistakes_within_new_parts_are_told_with_their_lines(
+    place_file: Place, sample: str
+) -> None:
+    parts = "    partition:\n      column: doc_no\n      rangs: 4\n    cursor: changed\n    delete: all\n"
+    text = sample.replace("    mode: upsert\n", f"{parts}    mode: upsert\n")
+    told = lines(read_folder(place_file("a.yaml", text)))
+    assert [line.partition(": ")[0] for line in told] == [
+        "connectors/a.yaml:16",
+        "connectors/a.yaml:18",
+    ]
+    assert "streams[0].partition.rangs: unknown key; did you mean 'ranges'?" in told[0]
+
+
 def test_one_connector_is_read_by_its_name(place_file: Place, sample: str) -> None:
     folder = place_file("a.yaml", sample)
     place_file("b.yaml", "name: b\ntitle: 5\ntier: x")
@@ -221,6 +241,7 @@ def test_an_unknown_key_anywhere_is_told_with_its_line(
     assert [problem.line for problem in told] == [line]
 
 
+@pytest.mark.slow
 def test_a_thousand_connectors_are_read_quickly(place_file: Place, sample: str) -> None:
     for number in range(1000):
         folder = place_file(f"c{number}.yaml", sample.replace("sap_erp", f"c{number}", 1))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aiia_pipelines.connectors.base import Source, SourceFault
+from aiia_pipelines.connectors.base import Reading, Source, SourceFault
 from aiia_pipelines.connectors.sql import Options
 from aiia_pipelines.jobs.failures import Failure, classify
 
@@ -142,13 +142,13 @@ def test_a_stream_that_cannot_be_read_has_its_code_and_leaves_the_others_readabl
 
     def read() -> None:
         names = [column.name for column in source.columns(broken)]
-        list(source.batches(broken, names))
+        list(source.batches(broken, Reading(names=names)))
 
     fault, failure = refused(read)
     assert failure.code == code, str(fault)
     assert failure.place == f"127.0.0.1:{source_db.port}"
     assert [column.name for column in source.columns(good)] == ["id"]
-    assert [list(map(tuple, rows)) for rows in source.batches(good, ["id"])] == [[(1,)]]
+    assert [len(batch) for batch in source.batches(good, Reading(names=["id"]))] == [1]
     assert source_db.execute("select count(*) from public.rows") == [(1,)]
 
 
@@ -158,7 +158,7 @@ def test_a_query_that_runs_too_long_is_stopped_by_the_server(
     source = open_sql(source_db.options(statement_timeout=1))
     slow = stream(query="select pg_sleep(30)::text as t")
     source.columns(slow)
-    _, failure = refused(lambda: list(source.batches(slow, ["t"])))
+    _, failure = refused(lambda: list(source.batches(slow, Reading(names=["t"]))))
     assert failure.code == "query-timeout"
 
 
@@ -170,7 +170,7 @@ def test_a_session_that_the_server_ends_is_a_lost_connection(
     source = open_sql(source_db.options())
     rows = stream(table="public.rows", batch_rows=100)
     source.columns(rows)
-    batches = iter(source.batches(rows, ["id"]))
+    batches = iter(source.batches(rows, Reading(names=["id"])))
     if moment == "reading":
         next(batches)
     source_db.execute(
@@ -189,7 +189,7 @@ def test_cancel_ends_a_long_query_at_once(open_sql: Opened, stream: Any, source_
     source.columns(slow)
     began = time.monotonic()
     threading.Timer(0.5, source.cancel).start()
-    refused(lambda: list(source.batches(slow, ["t"])))
+    refused(lambda: list(source.batches(slow, Reading(names=["t"]))))
     assert time.monotonic() - began < 2.5
 
 

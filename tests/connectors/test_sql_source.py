@@ -1,5 +1,5 @@
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from aiia_pipelines.connectors.base import (
+    Batch,
+    Reading,
     Source,
     SourceFault,
     kind_names,
@@ -18,6 +20,20 @@ from aiia_pipelines.jobs.failures import classify
 
 pytestmark = pytest.mark.integration
 Opened = Callable[..., Source]
+
+
+def values(batches: Iterable[Batch]) -> list[tuple[Any, ...]]:
+    """Give the rows of batches as Python values."""
+    return [
+        tuple(row)
+        for batch in batches
+        for row in (
+            batch.rows
+            if isinstance(batch.rows, Sequence)
+            else zip(*batch.rows.to_pydict().values(), strict=True)
+        )
+    ]
+
 
 TYPES = {
     "boolean": "bool",
@@ -88,9 +104,9 @@ def test_any_driver_in_the_url_gives_the_same_limits(
 ) -> None:
     url = source_db.url("canary_reader", "postgresql+psycopg2")
     source = open_sql(source_db.options(url=url, statement_timeout=7))
-    shown = stream(query="select current_setting('statement_timeout') as t")
+    shown = stream(query="select current_setting('statement_timeout') as t", batch_rows=10)
     source.columns(shown)
-    assert [list(rows) for rows in source.batches(shown, ["t"])] == [[("7s",)]]
+    assert values(source.batches(shown, Reading(names=["t"]))) == [("7s",)]
 
 
 def test_all_streams_are_read_as_of_the_moment_of_connecting(
@@ -102,7 +118,7 @@ def test_all_streams_are_read_as_of_the_moment_of_connecting(
     for name in "ab":
         rows = stream(name=name, table=f"public.{name}")
         source.columns(rows)
-        assert list(source.batches(rows, ["i"])) == []
+        assert list(source.batches(rows, Reading(names=["i"]))) == []
 
 
 def test_no_batch_is_larger_than_asked(open_sql: Opened, stream: Any, source_db: Any) -> None:
@@ -110,7 +126,7 @@ def test_no_batch_is_larger_than_asked(open_sql: Opened, stream: Any, source_db:
     source = open_sql(source_db.options())
     rows = stream(table="rows", batch_rows=100)
     source.columns(rows)
-    assert [len(batch) for batch in source.batches(rows, ["i"])] == [100, 100, 50]
+    assert [len(batch) for batch in source.batches(rows, Reading(names=["i"]))] == [100, 100, 50]
 
 
 def test_a_read_that_is_given_up_leaves_no_session(
@@ -120,7 +136,7 @@ def test_a_read_that_is_given_up_leaves_no_session(
     source = open_sql(source_db.options())
     rows = stream(table="rows", batch_rows=100)
     source.columns(rows)
-    batches = iter(source.batches(rows, ["i"]))
+    batches = iter(source.batches(rows, Reading(names=["i"])))
     next(batches)
     assert backends(source_db.name) == 1
     source.close()
@@ -136,7 +152,7 @@ def test_odd_names_are_quoted(open_sql: Opened, stream: Any, source_db: Any) -> 
     rows = stream(table="Odd Table")
     names = [column.name for column in source.columns(rows)]
     assert names == ['a"b %s {}']
-    assert [list(batch) for batch in source.batches(rows, names)] == [[(1,)]]
+    assert values(source.batches(rows, Reading(names=names))) == [(1,)]
 
 
 def test_a_percent_sign_in_a_query_is_no_parameter(
@@ -145,7 +161,7 @@ def test_a_percent_sign_in_a_query_is_no_parameter(
     source = open_sql(source_db.options())
     rows = stream(query="select 'a' as t where 'abc' like 'a%' -- the end")
     assert [column.name for column in source.columns(rows)] == ["t"]
-    assert [list(batch) for batch in source.batches(rows, ["t"])] == [[("a",)]]
+    assert values(source.batches(rows, Reading(names=["t"]))) == [("a",)]
 
 
 def test_the_stages_of_a_connection_test_tell_where_they_are(
@@ -165,7 +181,7 @@ def test_mistakes_in_the_options_are_told_without_values() -> None:
     found = source_problems("sql", {"kind": "sql", "url": "postgresql://h/d", "pasword": "x"})
     assert found[0][0] == ("pasword",)
     assert found[0][1].startswith("unknown key; allowed: kind, url, password")
-    assert source_problems("nope", {})[0][1] == "unknown kind 'nope'; known: sql"
+    assert source_problems("nope", {})[0][1].startswith("unknown kind 'nope'; known: ")
     wrong = source_problems("sql", {"kind": "sql", "url": "no url"})
     assert wrong == [(("url",), "not a database URL; write dialect://user@host:port/database")]
     with pytest.raises(ValidationError) as invalid:
@@ -196,16 +212,16 @@ def test_a_sqlite_table_is_read_by_its_declared_types(
     rows = stream(table="rows")
     found = source.columns(rows)
     assert [str(column.type) for column in found] == [
-        "int32", "string", "decimal(8,2)", "bool", "date", "timestamp", "time", "float64", "binary",
+        "int64", "string", "decimal(8,2)", "bool", "date", "timestamp", "time", "float64", "binary",
     ]  # fmt: skip
-    assert [str(value) for value in next(iter(source.batches(rows, [c.name for c in found])))[0]] == [
+    assert [str(value) for value in values(source.batches(rows, Reading(names=[c.name for c in found])))[0]] == [
         "1", "ä", "12", "True", "2026-01-31", "2026-01-31 10:00:00.500000", "10:11:12", "0.5",
         "b'\\x00\\xff'",
     ]  # fmt: skip
     assert source.describe() == f"sqlite:///{sqlite_file}"
 
 
-def test_a_sqlite_query_leaves_the_types_to_the_file(
+def test_a_sqlite_query_has_the_types_of_its_columns(
     open_sql: Opened, stream: Any, sqlite_file: Path
 ) -> None:
     source = open_sql({"kind": "sql", "url": f"sqlite:///{sqlite_file}"})
@@ -214,10 +230,10 @@ def test_a_sqlite_query_leaves_the_types_to_the_file(
         columns={"booked_on": {"from": "booked", "type": "date"}},
     )
     found = source.columns(rows)
-    assert [column.type for column in found] == [None, None]
-    batch = next(iter(source.batches(rows, ["id", "booked"])))
-    assert str(batch[0][1]) == "2026-01-31"
-    assert not isinstance(batch[0][1], str)
+    assert [str(column.type) for column in found] == ["int64", "date"]
+    (row,) = values(source.batches(rows, Reading(names=["id", "booked"])))
+    assert str(row[1]) == "2026-01-31"
+    assert not isinstance(row[1], str)
 
 
 def test_a_sqlite_source_is_read_only_and_knows_its_tables(

@@ -77,6 +77,26 @@ def test_rows_of_the_first_version_are_kept(engine: sa.Engine) -> None:
     assert [tuple(row) for row in found] == [("a", "x", "m")]
 
 
+def test_what_was_learned_before_there_was_a_history_is_its_first_version(
+    engine: sa.Engine,
+) -> None:
+    migrations.upgrade(engine, "0002")
+    columns = '[{"name": "a", "type": "int32", "nullable": true}]'
+    with engine.begin() as db:
+        db.exec_driver_sql(
+            "insert into aiia.contracts (connector, stream, columns, learned_by)"
+            f" values ('crm', 'orders', '{columns}', 7)"
+        )
+    migrations.upgrade(engine)
+    with engine.connect() as db:
+        found = db.exec_driver_sql(
+            "select h.version, h.columns, h.change, h.learned_by, h.at = c.learned_at, c.profile"
+            " from aiia.schema_history h join aiia.contracts c using (connector, stream)"
+        ).all()
+    learned = [{"name": "a", "type": "int32", "nullable": True}]
+    assert [tuple(row) for row in found] == [(1, learned, "learned", 7, True, None)]
+
+
 def test_two_processes_that_start_at_once_make_one_set_of_tables(database: Any) -> None:
     code = (
         "import sys; from aiia_pipelines.jobs.store import JobStore;"

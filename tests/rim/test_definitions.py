@@ -70,6 +70,7 @@ def spec(made: dg.Definitions, *path: str) -> dg.AssetSpec:
     return next(s for s in made.resolve_all_asset_specs() if s.key == dg.AssetKey(path))
 
 
+@pytest.mark.slow
 def test_hundreds_of_connectors_load_without_what_only_runs_need(tmp_path: Path) -> None:
     for number in range(300):
         name = f"shop_{number}"
@@ -119,6 +120,7 @@ def test_each_rule_is_an_asset_check(made: dg.Definitions) -> None:
     keys = made.resolve_asset_graph().asset_check_keys
     assert {key.name for key in keys if key.asset_key == ORDERS} == {
         "columns",
+        "values",
         "id__not_null",
         "amount__ge",
         "unique",
@@ -127,6 +129,7 @@ def test_each_rule_is_an_asset_check(made: dg.Definitions) -> None:
     }
     assert {key.name for key in keys if key.asset_key.path[-1] == "customers"} == {
         "columns",
+        "values",
         "reconciliation",
     }
 
@@ -144,6 +147,7 @@ def test_a_schedule_comes_with_a_date_by_which_data_must_be_fresh(made: dg.Defin
     assert spec(made, "books", "ledger").freshness_policy is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cron", "least", "most"),
     [

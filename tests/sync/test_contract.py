@@ -59,10 +59,9 @@ def test_a_renamed_column_comes_with_the_line_that_maps_it() -> None:
     report = differences(stream(), found(a="int32", c="string"), found(a="int32", b="string"))
     assert report == (
         (
-            "column 'b' (string) is missing; the source has a new column 'c' of that type:"
+            "column 'b' (string) is missing and seems to be 'c' now (same type, same place):"
             " map it with `b: {from: c}`"
         ),
-        "column 'c' (string) is new at the source",
     )
     mapped = stream(columns={"b": {"from": "c"}})
     learned = as_learned(found(a="int32", b="string"))
@@ -107,6 +106,19 @@ def test_all_differences_are_listed_at_once() -> None:
 def test_a_key_must_be_a_column() -> None:
     assert differences(stream(key=["z"]), found(a="int32")) == (
         "key column 'z' is not a column of the stream",
+    )
+
+
+@pytest.mark.parametrize(
+    ("facts", "what"),
+    [
+        ({"mode": "append", "cursor": "z"}, "cursor"),
+        ({"partition": {"column": "z", "ranges": 2}}, "partition"),
+    ],
+)
+def test_cursor_and_partition_must_be_columns(facts: dict[str, Any], what: str) -> None:
+    assert differences(stream(**facts), found(a="int32")) == (
+        f"{what} column 'z' is not a column of the stream",
     )
 
 

@@ -10,7 +10,8 @@ from aiia_pipelines.connectors.base import open_source
 from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.log import Level
 from aiia_pipelines.sync.destinations.postgres import PostgresLanding, open_postgres
-from aiia_pipelines.sync.task import StreamSync
+from aiia_pipelines.sync.faults import Stopped
+from aiia_pipelines.sync.pump import Pump
 
 pytestmark = pytest.mark.integration
 ROWS = {"name": "rows", "table": "public.rows"}
@@ -102,7 +103,7 @@ def test_values_never_reach_the_log_as_they_are(bench: Any) -> None:
     bench.fill("id int, card text", "values (1, 'Hidden4111')")
     column = {"card": {"type": "string", "checks": {"str_matches": "^[0-9]+$"}}}
     broken = bench.sync(ROWS | {"columns": column})
-    assert (broken.state, broken.code) == ("Error", "value-invalid")
+    assert (broken.state, broken.code) == ("Error", "value-invalid"), broken.log
     bench.fill("id int, booked date", "values (1, 'infinity')")
     infinite = bench.sync({"name": "dates", "table": "public.rows"})
     assert (infinite.state, infinite.code) == ("Error", "value-invalid")
@@ -143,9 +144,62 @@ def test_what_holds_over_the_whole_stream_is_checked_before_anything_is_seen(
 class Interrupted(PostgresLanding):
     """Somebody presses Ctrl-C while rows are on their way."""
 
-    def stage(self, batch: Any) -> None:
-        super().stage(batch)
+    def stage(self, batch: Any, checkpoint: Any = None) -> None:
+        super().stage(batch, checkpoint)
         raise KeyboardInterrupt
+
+
+class InterruptedTooLate(PostgresLanding):
+    """Somebody presses Ctrl-C when the rows are there already."""
+
+    def commit(self, *given: Any, **how: Any) -> None:
+        super().commit(*given, **how)
+        raise KeyboardInterrupt
+
+
+def test_an_interruption_after_the_last_commit_stops_nothing(
+    bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "aiia_pipelines.sync.destinations.postgres.PostgresLanding"
+    monkeypatch.setattr(place, InterruptedTooLate)
+    bench.fill("id int", "values (1)")
+    ended = bench.sync(ROWS)
+    assert (ended.state, bench.arrived()) == ("Completed", [(1,)])
+
+
+def test_a_cancel_is_accepted_or_the_commit_is(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.fill("id int", "values (1)")
+    accepted = []
+
+    def newest() -> int:
+        with bench.store.engine.connect() as db:
+            found: int = db.exec_driver_sql("select max(number) from aiia.job_runs").scalar_one()
+        return found
+
+    class Asked(PostgresLanding):
+        def commit(self, *given: Any, **how: Any) -> None:
+            number = newest()
+            seal = how.pop("seal")
+
+            def sealed() -> None:
+                if early:
+                    accepted.append(bench.store.request_cancel(number, by="sara"))
+                seal()
+                if not early:
+                    accepted.append(bench.store.request_cancel(number, by="sara"))
+
+            super().commit(*given, seal=sealed)
+
+    monkeypatch.setattr("aiia_pipelines.sync.destinations.postgres.PostgresLanding", Asked)
+    early = False
+    ended = bench.sync(ROWS)
+    assert (ended.state, accepted, bench.arrived()) == ("Completed", [False], [(1,)])
+    bench.fill("id int", "values (2)")
+    early = True
+    with pytest.raises(Stopped):
+        bench.sync(ROWS)
+    assert bench.store.row(newest()).state == "Cancelled"
+    assert (accepted, bench.arrived()) == ([False, True], [(1,)])
 
 
 def test_an_interrupted_sync_is_cancelled_and_leaves_nothing(
@@ -167,14 +221,14 @@ def test_a_cancelled_sync_stops_between_batches(
     bench: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.fill("id int", "select generate_series(1, 10)")
-    extracted = StreamSync._extracted
+    read = Pump._read
 
-    def asked(self: StreamSync, contract: Any) -> Any:
-        bench.store.request_cancel(self._recorder.number, by="sara")
-        self._recorder.flush()
-        return extracted(self, contract)
+    def asked(self: Pump, *given: Any) -> None:
+        bench.store.request_cancel(self.recorder.number, by="sara")
+        self.recorder.flush()
+        read(self, *given)
 
-    monkeypatch.setattr(StreamSync, "_extracted", asked)
+    monkeypatch.setattr(Pump, "_read", asked)
     ended = None
     try:
         ended = bench.sync(ROWS)
@@ -193,9 +247,9 @@ def test_a_tampered_staging_table_is_noticed_and_nothing_committed(
     def tampering(patch: pytest.MonkeyPatch, statement: str) -> None:
         match = PostgresLanding.match
 
-        def tampered(self: PostgresLanding) -> Any:
+        def tampered(self: PostgresLanding, *, complete: bool) -> Any:
             bench.warehouse.execute(statement.format(self._stage.as_string(self._db)))
-            return match(self)
+            return match(self, complete=complete)
 
         patch.setattr(PostgresLanding, "match", tampered)
 
@@ -211,7 +265,7 @@ def test_a_tampered_staging_table_is_noticed_and_nothing_committed(
             ended = bench.sync(ROWS)
         assert (ended.state, ended.code) == ("Error", "reconciliation-mismatch"), statement
         assert bench.ledger() == 0
-        assert bench.arrived() == []
+        assert bench.warehouse.execute("select to_regclass('sap_erp.rows')") == [(None,)]
         with bench.store.engine.connect() as db:
             query = "select count(*) from aiia.reconciliations where number = %s and not agrees"
             assert db.exec_driver_sql(query, (ended.number,)).scalar_one() > 0

@@ -110,10 +110,10 @@ def test_an_older_attempt_cannot_commit_once_a_newer_one_began(
     first(bench, KEYED)
     commit = PostgresLanding.commit
 
-    def overtaken(self: PostgresLanding, rows: int, changes: Changes) -> None:
+    def overtaken(self: PostgresLanding, *given: Any, **named: Any) -> None:
         query = "update _aiia.lease set epoch = epoch + 1 where stream = 'rows'"
         bench.warehouse.execute(query)
-        commit(self, rows, changes)
+        commit(self, *given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(PostgresLanding, "commit", overtaken)
@@ -130,9 +130,9 @@ def test_rows_that_somebody_else_changes_after_the_match_undo_the_commit(
     first(bench, KEYED)
     commit = PostgresLanding.commit
 
-    def disturbed(self: PostgresLanding, rows: int, changes: Changes) -> None:
+    def disturbed(self: PostgresLanding, *given: Any, **named: Any) -> None:
         bench.warehouse.execute("insert into sap_erp.rows values (9, 'x')")
-        commit(self, rows, changes)
+        commit(self, *given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(PostgresLanding, "commit", disturbed)
@@ -162,18 +162,19 @@ landing = destination.land(Load(connector="sap_erp", stream="rows", mode="replac
 reached("lease")
 landing.stage(contract.parse([(1, "a"), (2, "B")], 1))
 if phase == "copy":
+    landing._staging.seal()
     with landing._db.cursor().copy(f"copy {landing._stage.as_string(landing._db)} from stdin") as copy:
         copy.write(b"4\\td\\n")
         reached("copy")
 landing.stage(contract.parse([(4, "d")], 3))
-changes = landing.match()
+changes = landing.match(complete=True)
 reached("match")
 apply = landing._apply
-def applied(changes):
-    apply(changes)
+def applied(*given):
+    apply(*given)
     reached("commit")
 landing._apply = applied
-landing.commit(3, changes)
+landing.commit(3, changes, None)
 """
 
 
@@ -233,8 +234,8 @@ def test_a_session_that_the_destination_ends_leaves_the_old_rows(
     first(bench, KEYED)
     match = PostgresLanding.match
 
-    def cut(self: PostgresLanding) -> Changes:
-        found = match(self)
+    def cut(self: PostgresLanding, **given: bool) -> Changes:
+        found = match(self, **given)
         query = "select pg_terminate_backend(pid) from pg_stat_activity where pid = {}"
         bench.warehouse.execute(query.format(self._db.info.backend_pid), user="aiia")
         return found

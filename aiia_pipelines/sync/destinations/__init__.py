@@ -1,1 +1,40 @@
-"""Where rows go: one file is one destination."""
+"""Where rows go to; one module per destination, found by the scheme of its URL."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from aiia_pipelines.sync.destinations.base import Destination
+
+_OPENERS = {
+    "postgresql": ("postgres", "open_postgres"),
+    "postgresql+psycopg2": ("postgres", "open_postgres"),
+    "duckdb": ("duckdb", "open_duckdb"),
+    "parquet": ("parquet", "open_parquet"),
+    "file": ("parquet", "open_parquet"),
+    "s3": ("parquet", "open_parquet"),
+}
+
+
+def open_destination(url: str) -> "Destination":
+    """Open the destination of a URL; nothing is connected yet.
+
+    Raises:
+        DestinationFault: The URL is none, or of no known kind.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme not in _OPENERS:
+        # Drivers load when they are needed, and this module loads with every other one here.
+        from aiia_pipelines.sync.faults import DestinationFault  # noqa: PLC0415
+
+        known = "postgresql://, duckdb:///, parquet:/// or s3://"
+        raise DestinationFault(
+            f"The URL of the destination must begin with {known};"
+            " set AIIA_DESTINATION_<NAME> to one of these.",
+            "config:invalid",
+        )
+    module, opener = _OPENERS[scheme]
+    opened: Any = getattr(import_module(f"{__name__}.{module}"), opener)(url)
+    destination: Destination = opened
+    return destination

@@ -1,30 +1,41 @@
-"""PostgreSQL as destination: COPY into an unlogged staging table, then one short transaction.
+"""PostgreSQL as destination: rows staged out of sight, then one short transaction.
 
 The control tables live in the destination's own database so that they share the transaction of the rows:
 `lease` fences off an older attempt that still runs, `ledger` tells for ever which task committed what.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
+import adbc_driver_manager as adbc
 import psycopg
 import pyarrow as pa
 from psycopg import sql
 
+from aiia_pipelines.connectors.base import Position
 from aiia_pipelines.jobs.run import Changes
-from aiia_pipelines.sync.convert import masked
-from aiia_pipelines.sync.destinations import _postgres_sql as text
+from aiia_pipelines.sync.destinations import _postgres_figures as sums
 from aiia_pipelines.sync.destinations import _postgres_structure as structure
-from aiia_pipelines.sync.destinations.base import Landing, Load
+from aiia_pipelines.sync.destinations._postgres_apply import Step
+from aiia_pipelines.sync.destinations._postgres_control import Control, Db, set_up
+from aiia_pipelines.sync.destinations._postgres_faults import (
+    fenced_when_gone,
+    lost,
+    overtaken,
+    translated,
+)
+from aiia_pipelines.sync.destinations._postgres_lane import Lane, lane_of
+from aiia_pipelines.sync.destinations._postgres_plan import Plan, Planner, build_key
+from aiia_pipelines.sync.destinations._postgres_quarantine import publish
+from aiia_pipelines.sync.destinations._postgres_session import Session
+from aiia_pipelines.sync.destinations._postgres_sql import short
+from aiia_pipelines.sync.destinations._postgres_staging import REJECTED, Staging
+from aiia_pipelines.sync.destinations.base import DELETED_AT, VALID_TO, Landing, Load, nothing
 from aiia_pipelines.sync.faults import DestinationFault
 
-_OPTIONS = (
-    "-c TimeZone=UTC -c DateStyle=ISO -c extra_float_digits=3 -c client_min_messages=warning"
-    " -c idle_in_transaction_session_timeout=60s -c lock_timeout=60s"
-)
-_SAMPLES = 5
-_MAX_FIGURES = 1000  # a select list has at most 1664 entries
+_SETTLE_SECONDS = 60.0
 
 
 class PostgresDestination:
@@ -32,251 +43,248 @@ class PostgresDestination:
 
     def __init__(self, url: str) -> None:
         """Keep a libpq URL; nothing is opened yet."""
-        self._url = url.replace("postgresql+psycopg2://", "postgresql://", 1)
-        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._session = Session(url)
 
     def describe(self) -> str:
         """Name the database for people, without password."""
-        parts = self._parts()
-        user = f"{parts['user']}@" if "user" in parts else ""
-        return f"postgresql://{user}{self._place(parts)}/{parts.get('dbname', '')}"
-
-    def _parts(self) -> dict[str, Any]:
-        try:
-            return dict(psycopg.conninfo.conninfo_to_dict(self._url))
-        except psycopg.ProgrammingError:
-            # libpq's message repeats the text, which may hold a password.
-            raise DestinationFault(
-                "The destination has no URL that PostgreSQL understands;"
-                " set AIIA_DESTINATION_<NAME> to postgresql://user@host:port/database.",
-                "config:invalid",
-            ) from None
-
-    def _place(self, parts: Mapping[str, Any]) -> str:
-        return f"{parts.get('host', 'localhost')}:{parts.get('port', 5432)}"
+        return self._session.describe()
 
     def connect(self) -> None:
         """Connect and make sure the control tables are there."""
-        place = self._place(self._parts())
-        with translated(place, login=True):
-            self._connection = psycopg.connect(
-                self._url,
-                connect_timeout=20,
-                options=_OPTIONS,
-                application_name="aiia_pipelines",
-                autocommit=True,
-            )
-            with self._connection.transaction():
-                self._connection.execute("select pg_advisory_xact_lock(%s)", (text.SETUP_LOCK,))
-                for statement in text.CONTROL_TABLES:
-                    self._connection.execute(statement)
+        with translated(self._session.place(), login=True):
+            set_up(self._session.reconnect())
 
     def land(self, load: Load) -> Landing:
         """Take over a stream: a higher epoch, and no staging left of lower ones."""
-        if self._connection is None:
-            raise AssertionError("connect() comes first")
-        place = self._place(self._parts())
-        with translated(place):
-            return PostgresLanding(self._connection, load, place)
+        with translated(self._session.place()):
+            return PostgresLanding(self._session, load)
+
+    def cancel(self) -> None:
+        """Ask the server to stop the statement in progress."""
+        self._session.cancel()
 
     def close(self) -> None:
         """Disconnect."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(psycopg.Error):
-                connection.close()
+        self._session.close()
 
 
 class PostgresLanding:
     """The staged rows of one stream in one attempt."""
 
-    def __init__(
-        self, connection: psycopg.Connection[tuple[Any, ...]], load: Load, place: str
-    ) -> None:
+    def __init__(self, session: Session, load: Load) -> None:
         """Take the lease, which waits for an attempt that is inside its commit, and drop older staging."""
-        self._db = connection
+        self._session = session
+        self._place = session.place()
         self._load = load
-        self._place = place
-        self._table = sql.Identifier(load.connector, text.short(load.stream))
-        self._epoch = self._value(text.TAKE_LEASE, (load.connector, load.stream))
-        prefix = text.staging_prefix(load.connector, load.stream)
-        for (name,) in self._db.execute(text.OLD_STAGING, (f"^{prefix}__[0-9]+$",)).fetchall():
-            self._db.execute(
-                sql.SQL("drop table if exists {}").format(sql.Identifier(text.STAGING, name))
-            )
-        self._stage = sql.Identifier(text.STAGING, f"{prefix}__{self._epoch}")
-        self._staged = False
-        # Set when the table is not what the contract says: then the commit alters it.
-        self._altered: list[sql.Composed] = []
+        self._name = f"{load.connector}.{load.stream}"
+        self._table = sql.Identifier(load.connector, short(load.stream))
+        self._refuse_contract()
+        self._db = session.db
+        self._control = Control(self._db, load.connector, load.stream)
+        self._epoch = self._control.take_lease()
+        self._since, self._generation = self._control.state()
+        self._staging = Staging(self._db, self._control, load, self._epoch)
+        self._staging.collect()
+        self._staging.final = self._final()
+        self._stage = self._staging.table()
+        self._keyed = False
+        self._plan: Plan | None = None
 
-    def _value(self, query: str, values: Sequence[Any]) -> Any:  # noqa: ANN401 - a value of any type
-        row = self._db.execute(query, values).fetchone()
-        return row[0] if row else None
+    def _refuse_contract(self) -> None:
+        added = structure.added_columns(self._load.mode, self._load.delete)
+        for column in self._load.contract.columns:
+            if column.name in added:
+                raise DestinationFault(
+                    f"Column '{column.name}' of {self._name} has the name of a column that"
+                    f" mode {self._load.mode} adds: give it another one under `columns:`.",
+                    "destination:rejected",
+                )
+            if column.type.item is not None and column.type.item.item is not None:
+                raise DestinationFault(
+                    f"Column '{column.name}' of {self._name} is a list of lists, which PostgreSQL"
+                    " cannot hold: declare it as json.",
+                    "destination:rejected",
+                )
+
+    def _final(self) -> structure.Structure | None:
+        """Tell what the staging table has to be to become the table; None when it cannot."""
+        load = self._load
+        if load.mode == "history" or structure.read(self._db, self._table) is not None:
+            return None
+        # Rights that a schema gives to its new tables are not given to one that moves in.
+        if self._db.execute(structure.SCHEMA_GRANTS, (load.connector,)).fetchone():
+            return None
+        added = structure.added_columns(load.mode, load.delete)
+        return structure.wanted(load.contract, added)
 
     def committed_before(self) -> tuple[int, Changes] | None:
         """Tell what the ledger has of this task."""
         with translated(self._place):
-            row = self._db.execute(text.LEDGER_ROW, (self._load.run_key,)).fetchone()
-        if row is None:
-            return None
-        rows, inserted, updated, unchanged, deleted = row
-        return rows, Changes(
-            inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted
-        )
+            return self._control.committed(self._load.run_key)
+
+    def position(self) -> Position | None:
+        """Tell up to where the source was read by the last commit of the stream."""
+        return self._since
+
+    def resume(self) -> Position | None:
+        """Take over the rows that a broken attempt of the same plan staged, and give its last checkpoint."""
+        with translated(self._place):
+            return self._staging.adopt()
 
     # -- staging ----------------------------------------------------------------------------
 
-    def stage(self, batch: pa.RecordBatch) -> None:
-        """COPY a batch into the staging table."""
-        with translated(self._place):
-            self._make_stage()
-            names = sql.SQL(", ").join(map(sql.Identifier, batch.schema.names))
-            statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(self._stage, names)
-            with self._db.cursor() as cursor, cursor.copy(statement) as copy:
-                copy.write(text.as_csv(batch, self._load.contract))
+    def _lane(self) -> Lane:
+        kinds = [column.type for column in self._load.contract.columns]
+        return lane_of(kinds, self._session.arrow, self._db)
 
-    def _make_stage(self) -> None:
-        if self._staged:
-            return
-        columns = text.column_list(self._load.contract, keyed=False)
-        self._db.execute(sql.SQL("create unlogged table {} ({})").format(self._stage, columns))
-        self._staged = True
+    def stage(self, batch: pa.RecordBatch, checkpoint: Position | None = None) -> None:
+        """Add a batch to the staging table, in one step with the checkpoint that it reaches."""
+        with translated(self._place), fenced_when_gone(self._name, self._place):
+            self._staging.write(self._lane, batch, checkpoint)
+
+    def stage_keys(self, batch: pa.RecordBatch) -> None:
+        """Add to the keys that the source has now."""
+        with translated(self._place), fenced_when_gone(self._name, self._place):
+            self._staging.write_keys(self._lane, batch)
+
+    def reject(self, rows: pa.RecordBatch) -> None:
+        """Set rows aside until the commit."""
+        with translated(self._place), fenced_when_gone(self._name, self._place):
+            self._staging.reject(self._lane, rows)
 
     def duplicates(self, columns: Sequence[str]) -> tuple[int, list[str]]:
         """Count the staged rows that share their values in these columns with another row."""
-        names = sql.SQL(", ").join(map(sql.Identifier, columns))
-        filled = sql.SQL(" and ").join(
-            sql.SQL("{} is not null").format(sql.Identifier(name)) for name in columns
-        )
-        groups = sql.SQL(
-            "select count(*) as n, {names} from {stage} where {filled} group by {names} having count(*) > 1"
-        ).format(names=names, stage=self._stage, filled=filled)
         with translated(self._place):
-            self._make_stage()
-            total = self._db.execute(
-                sql.SQL("select coalesce(sum(n), 0)::int8 from ({}) g").format(groups)
-            ).fetchone()
-            samples = self._db.execute(
-                sql.SQL("{} limit {}").format(groups, sql.Literal(_SAMPLES))
-            ).fetchall()
-        shown = [
-            f"({', '.join(masked(value) for value in row[1:])}) {row[0]} times" for row in samples
-        ]
-        return (int(total[0]) if total else 0), shown
+            self._staging.seal()
+            if tuple(columns) == self._load.contract.key and self._builds_key():
+                return 0, []
+            return sums.duplicates(self._db, self._stage, columns)
+
+    def _builds_key(self) -> bool:
+        """Build the key of a table to be, which also shows that no two rows share it."""
+        if self._staging.final is not None and not self._keyed:
+            self._keyed = build_key(self._db, self._stage, self._load.contract.key)
+        return self._keyed
 
     def figures(self, wanted: Sequence[tuple[str, str]]) -> Mapping[tuple[str, str], Any]:
-        """Compute the figures over the staged rows, as many in one pass as PostgreSQL takes."""
-        found: dict[tuple[str, str], Any] = {}
+        """Compute the figures over the staged rows."""
         with translated(self._place):
-            self._make_stage()
-            for start in range(0, len(wanted), _MAX_FIGURES):
-                some = wanted[start : start + _MAX_FIGURES]
-                parts = [text.figure(column, name, self._load.contract) for column, name in some]
-                query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(parts), self._stage)
-                found |= zip(some, self._db.execute(query).fetchone() or (), strict=True)
-        return found
+            self._staging.seal()
+            return sums.figures(self._db, self._stage, self._load.contract, wanted)
 
     # -- matching and committing ------------------------------------------------------------
 
-    def holds_rows(self) -> bool:
-        """Tell whether the table has a row now."""
+    def live_rows(self) -> int:
+        """Count the rows that are neither deleted softly nor ended versions."""
         with translated(self._place):
-            if self._value("select to_regclass(%s)", (self._table.as_string(self._db),)) is None:
-                return False
-            query = sql.SQL("select exists (select from {})").format(self._table)
-            row = self._db.execute(query).fetchone()
-        return bool(row and row[0])
-
-    def match(self) -> Changes:
-        """Count what a commit would insert, update, leave and delete."""
-        with translated(self._place):
-            self._make_stage()
-            self._make_table()
-            self._altered = self._alterations()
-            query = text.match_query(self._load, self._stage, self._table)
-            if self._altered:
-                query = text.rewrite_query(self._stage, self._table)
-            row = self._db.execute(query).fetchone()
-        inserted, updated, unchanged, deleted = row or (0, 0, 0, 0)
-        return Changes(inserted=inserted, updated=updated, unchanged=unchanged, deleted=deleted)
-
-    def _make_table(self) -> None:
-        schema = sql.Identifier(self._load.connector)
-        self._db.execute(sql.SQL("create schema if not exists {}").format(schema))
-        columns = text.column_list(self._load.contract, keyed=True)
-        self._db.execute(sql.SQL("create table if not exists {} ({})").format(self._table, columns))
-
-    def _alterations(self) -> list[sql.Composed]:
-        """Give the statements that make the table what the contract says, if it is anything else."""
-        table = structure.read(self._db, self._table)
-        wanted = structure.wanted(structure.read(self._db, self._stage), self._load.contract)
-        if structure.same(table, wanted):
-            return []
-        if self._load.mode != "replace" and self.holds_rows():
-            raise DestinationFault(
-                f"The table {self._load.connector}.{self._load.stream} has other columns or another key"
-                f" than the contract, and mode {self._load.mode} keeps its rows: alter or drop the table,"
-                " or sync it once in mode replace.",
-                "destination:rejected",
-                place=self._place,
+            self._staging.seal()
+            found = structure.read(self._db, self._table)
+            if found is None:
+                return 0
+            live = [name for name in (DELETED_AT, VALID_TO) if name in found.columns]
+            where = [sql.SQL("{} is null").format(sql.Identifier(name)) for name in live]
+            query = sql.SQL("select count(*) from {} where {}").format(
+                self._table, sql.SQL(" and ").join(where) if where else sql.SQL("true")
             )
-        return list(structure.alterations(self._table, table, wanted))
+            row = self._db.execute(query).fetchone()
+            return int(row[0]) if row else 0
 
-    def commit(self, rows: int, changes: Changes) -> None:
+    def match(self, *, complete: bool) -> Changes:
+        """Count what a commit would insert, update, leave and delete."""
+        with translated(self._place), fenced_when_gone(self._name, self._place):
+            self._staging.seal()
+            if self._load.contract.key and self._staging.final is not None:
+                self._builds_key()
+            planner = Planner(self._db, self._load, self._staging)
+            self._plan = planner.plan(complete=complete)
+        return self._plan.changes
+
+    def commit(
+        self,
+        rows: int,
+        changes: Changes,
+        position: Position | None,
+        *,
+        seal: Callable[[], None] = nothing,
+    ) -> None:
         """Apply the staged rows, move the ledger, and become visible in one transaction."""
-        load = self._load
-        with translated(self._place), self._db.transaction():
-            epoch = self._value(text.HOLD_LEASE, (load.connector, load.stream))
-            if epoch != self._epoch:
-                raise DestinationFault(
-                    f"Another run took over {load.connector}.{load.stream} while this one was reading.",
-                    "destination:fenced",
-                    place=self._place,
-                )
-            self._apply(changes)
-            values = (
-                load.run_key, load.connector, load.stream, load.mode, self._epoch, rows,
-                changes.inserted, changes.updated, changes.unchanged, changes.deleted,
-            )  # fmt: skip
-            self._db.execute(text.WRITE_LEDGER, values)
+        with translated(self._place):
+            try:
+                self._commit(rows, changes, position, seal)
+            except psycopg.Error as fault:
+                if not (lost(fault) and self._db.closed and self._did_commit()):
+                    raise
 
-    def _apply(self, changes: Changes) -> None:
-        done = {"deleted": 0, "written": 0, "altered": 0}
-        statements = text.apply_statements(self._load, self._stage, self._table)
-        if self._altered:
-            parts = (self._load, self._stage, self._table)
-            statements = text.rewrite_statements(*parts, self._altered)
-        for kind, statement in statements:
-            done[kind] += max(self._db.execute(statement).rowcount, 0)
-        done.pop("altered")
-        expected = {"deleted": changes.deleted, "written": changes.inserted + changes.updated}
-        if done != expected:
+    def _commit(
+        self, rows: int, changes: Changes, position: Position | None, seal: Callable[[], None]
+    ) -> None:
+        load = self._load
+        with self._db.transaction():
+            self._control.prepare_commit()
+            if self._control.hold_lease() != self._epoch:
+                raise overtaken(self._name, self._place)
+            at = self._control.moment()
+            self._apply(changes, at)
+            if not self._control.move_state(position, load.run_key, at, self._generation):
+                raise overtaken(self._name, self._place)
+            facts = {
+                "run_key": load.run_key, "mode": load.mode, "epoch": self._epoch, "rows": rows,
+                "since": self._since, "position": position, "at": at,
+            }  # fmt: skip
+            self._control.write_ledger(facts, changes)
+            self._control.drop_checkpoint(self._epoch)
+            seal()
+
+    def _apply(self, changes: Changes, at: object) -> None:
+        if self._plan is None or self._plan.changes != changes:
+            raise AssertionError("match() comes first, and commit() gets its result")
+        moment = sql.Literal(at)
+        try:
+            for step in self._plan.steps(moment):
+                self._do(step)
+        except psycopg.errors.DuplicateTable as taken:
+            raise overtaken(self._name, self._place) from taken
+        if self._staging.has(REJECTED):
+            publish(self._db, self._load, self._staging.table(REJECTED), moment)
+
+    def _do(self, step: Step) -> None:
+        cursor = self._db.execute(step.statement)
+        found = cursor.fetchone() if isinstance(step.expected, tuple) else cursor.rowcount
+        if step.expected is not None and found != step.expected:
             raise DestinationFault(
-                f"The rows of {self._load.connector}.{self._load.stream} were changed by somebody else"
-                f" while this run was matching: {expected} rows expected, {done} found.",
+                f"The rows of {self._name} were changed by somebody else while this run was matching:"
+                f" {step.expected} rows expected, {found} found.",
                 "destination:fenced",
                 place=self._place,
             )
 
-    def discard(self) -> None:
-        """Drop the staging table; what cannot be dropped now, the next run of the stream drops."""
+    def _did_commit(self) -> bool:
+        """Ask the ledger on a new connection, once the old one's transaction is certain to have ended."""
+        began, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                self._use(self._session.reconnect())
+                self._epoch = self._control.take_lease()
+                return self._control.committed(self._load.run_key) is not None
+            except psycopg.OperationalError:
+                if time.monotonic() - began > _SETTLE_SECONDS:
+                    raise
+            time.sleep(pause)
+            pause = min(pause * 2, 5.0)
+
+    def _use(self, db: Db) -> None:
+        self._db = db
+        self._control = Control(db, self._load.connector, self._load.stream)
+        self._staging.use(db, self._control)
+
+    def discard(self, *, keep: bool = False) -> None:
+        """Drop what is staged; what cannot be dropped now, the next run of the stream drops."""
+        try:
+            self._staging.abandon()
+        except (adbc.Error, psycopg.Error):
+            self._session.close_arrow()
         with suppress(psycopg.Error):
-            self._db.execute(sql.SQL("drop table if exists {}").format(self._stage))
-
-
-@contextmanager
-def translated(place: str, *, login: bool = False) -> Iterator[None]:
-    """Turn what psycopg raises into a DestinationFault."""
-    try:
-        yield
-    except psycopg.Error as fault:
-        state = fault.sqlstate
-        words = (fault.diag.message_primary or str(fault)).strip().splitlines() or [""]
-        said = words[-1].removeprefix("connection failed: ") if login else words[0]
-        signals = (f"sqlstate:{state}",) if state else ()
-        raise DestinationFault(
-            f"The destination {place} refused: {said.rstrip('.')}.", *signals, place=place
-        ) from fault
+            self._staging.drop(keep=keep)
 
 
 def open_postgres(url: str) -> PostgresDestination:

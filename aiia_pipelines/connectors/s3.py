@@ -1,0 +1,97 @@
+"""The kind `s3`: data files in a bucket of any S3-compatible store."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.connectors._s3_options import Options, StreamOptions
+from aiia_pipelines.connectors.base import Batch, Position, Reading, Source, SourceColumn
+
+if TYPE_CHECKING:
+    # Loading definitions must not import the client of S3.
+    from aiia_pipelines.connectors._s3_reader import S3Reader
+
+__all__ = ["Options", "S3Source", "StreamOptions", "open"]
+
+
+class S3Source:
+    """A bucket whose objects are data files."""
+
+    def __init__(self, options: Options) -> None:
+        """Keep the options; nothing is opened yet."""
+        self._options = options
+        self._reader: S3Reader | None = None
+
+    def describe(self) -> str:
+        """Name the bucket for people."""
+        options = self._options
+        where = f" at {options.endpoint_url}" if options.endpoint_url else ""
+        return f"s3://{options.bucket}/{options.prefix}{where}"
+
+    def place(self) -> str:
+        """Tell the `host:port` that has to be reachable."""
+        parts = urlsplit(self._options.endpoint)
+        return f"{parts.hostname}:{parts.port or (443 if parts.scheme == 'https' else 80)}"
+
+    def connect(self) -> None:
+        """Reach the store and look into the bucket."""
+        self._made().connect()
+
+    def _made(self) -> "S3Reader":
+        if self._reader is None:
+            from aiia_pipelines.connectors._s3_reader import S3Reader  # noqa: PLC0415
+
+            self._reader = S3Reader(self._options)
+        return self._reader
+
+    @property
+    def _open(self) -> "S3Reader":
+        if self._reader is None:
+            raise AssertionError("connect() comes first")
+        return self._reader
+
+    def columns(self, stream: Stream) -> list[SourceColumn]:
+        """Describe the columns of a stream by its first objects."""
+        return self._open.columns(stream)
+
+    def position(self, stream: Stream, reading: Reading) -> Position | None:  # noqa: ARG002 - as every kind is asked
+        """Tell which objects there are now, where only new ones are wanted."""
+        return self._open.position(stream)
+
+    def rows_until(self, stream: Stream, reading: Reading) -> int | None:  # noqa: ARG002 - as every kind is asked
+        """Count the rows up to a position: none can hide behind objects."""
+        return None
+
+    def batches(self, stream: Stream, reading: Reading) -> Iterator[Batch]:
+        """Read the wanted objects one after the other, each as it was when it was listed."""
+        return self._open.batches(stream, reading)
+
+    # -- Connection Test --------------------------------------------------------------------
+
+    def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
+        """List the stages: name, port, login, then the objects and the columns of each stream."""
+        reader = self._made()
+        yield "dns", reader.stage_dns
+        yield "tcp", reader.stage_tcp
+        yield "login", reader.stage_login
+        yield "permission", lambda: reader.stage_permission(streams)
+        yield "query", lambda: reader.stage_query(streams)
+
+    # -- ending -----------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End the request in progress."""
+        if self._reader is not None:
+            self._reader.cancel()
+
+    def close(self) -> None:
+        """Close every connection."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()
+
+
+def open(options: Options) -> Source:  # noqa: A001 - the kinds' common entry is called open
+    """Open a bucket; nothing is connected yet."""
+    return S3Source(options)

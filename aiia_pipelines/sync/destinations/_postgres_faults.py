@@ -1,0 +1,74 @@
+"""What psycopg and the Arrow driver raise, as faults of the destination."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import adbc_driver_manager as adbc
+import psycopg
+
+from aiia_pipelines.sync.convert import masked
+from aiia_pipelines.sync.faults import DestinationFault
+
+_SERVER_WORDS = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+_QUOTED = re.compile(r'"(.*)"', re.DOTALL)
+_UNDEFINED_TABLE = "42P01"
+
+
+@contextmanager
+def translated(place: str, *, login: bool = False) -> Iterator[None]:
+    """Turn what the drivers raise into a DestinationFault."""
+    try:
+        yield
+    except psycopg.Error as fault:
+        words = (fault.diag.message_primary or str(fault)).strip().splitlines() or [""]
+        said = words[-1].removeprefix("connection failed: ") if login else words[0]
+        raise _refused(place, said, fault.sqlstate, lost=not login and lost(fault)) from fault
+    except adbc.Error as fault:
+        state = (fault.sqlstate or "").strip("\0") or None
+        found = _SERVER_WORDS.search(str(fault))
+        said = found[1] if found else str(fault).strip().splitlines()[0]
+        # The driver's own faults have no SQLSTATE: what it cannot send is converted before.
+        raise _refused(place, said, state, lost=state is None) from fault
+
+
+def lost(fault: psycopg.Error) -> bool:
+    """Tell whether a fault is the end of its connection."""
+    gone = isinstance(fault, psycopg.OperationalError | psycopg.InterfaceError)
+    return gone and (fault.sqlstate or "08")[:2] in {"08", "57", "25"}
+
+
+def _refused(place: str, said: str, state: str | None, *, lost: bool) -> DestinationFault:
+    signals = [f"sqlstate:{state}"] if state else []
+    if lost and state is None:
+        signals.append("connection:lost")
+    if (state or "").startswith("22"):
+        # These sentences quote the value.
+        said = _QUOTED.sub(lambda found: f'"{masked(found[1])}"', said)
+    return DestinationFault(
+        f"The destination {place} refused: {said.strip().rstrip('.')}.", *signals, place=place
+    )
+
+
+def overtaken(name: str, place: str) -> DestinationFault:
+    """Say that a newer attempt works on the stream."""
+    return DestinationFault(
+        f"Another run took over {name} while this one was reading.",
+        "destination:fenced",
+        place=place,
+    )
+
+
+@contextmanager
+def fenced_when_gone(name: str, place: str) -> Iterator[None]:
+    """Take a staging table that is no longer there for the sign of a newer attempt."""
+    try:
+        yield
+    except psycopg.errors.UndefinedTable as fault:
+        raise overtaken(name, place) from fault
+    except adbc.Error as fault:
+        # The Arrow driver looks a table up before it writes, and then has no SQLSTATE.
+        missing = fault.status_code == adbc.AdbcStatusCode.NOT_FOUND
+        if missing or (fault.sqlstate or "").strip("\0") == _UNDEFINED_TABLE:
+            raise overtaken(name, place) from fault
+        raise

@@ -1,0 +1,174 @@
+"""The two ways of Arrow batches into a staging table.
+
+The fast one is the Arrow driver's binary COPY, on a connection of its own. It takes the types whose binary
+form was seen to arrive exactly; streams with any other type go as CSV, which PostgreSQL parses itself.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import adbc_driver_manager as adbc
+import numpy as np
+import psycopg
+import pyarrow as pa
+import pyarrow.compute as pc
+from psycopg import sql
+
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.sync.convert import arrow_type, masked
+from aiia_pipelines.sync.destinations._postgres_control import SAVE_CHECKPOINT, STAGING, Db
+from aiia_pipelines.sync.destinations._postgres_csv import as_csv
+from aiia_pipelines.sync.faults import DestinationFault
+
+Kinds = Mapping[str, ColumnType]
+Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
+_GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
+_UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
+
+
+class Lane(Protocol):
+    """A way into staging tables; what is written is kept by `commit` only."""
+
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
+        """Add a batch to a staging table."""
+        ...
+
+    def save(self, values: Values) -> None:
+        """Write a checkpoint, in the transaction of the rows before it."""
+        ...
+
+    def commit(self) -> None:
+        """Keep what was written."""
+        ...
+
+    def rollback(self) -> None:
+        """Forget what was written since the last commit."""
+        ...
+
+
+def goes_in_binary(kind: ColumnType) -> bool:
+    """Tell whether the Arrow driver sends values of a type exactly."""
+    if kind.item is not None:
+        return kind.item.item is None and kind.item.name != "uuid" and goes_in_binary(kind.item)
+    if kind.name == "decimal":
+        return bool(pa.types.is_decimal(arrow_type(kind)))
+    return kind.name != "interval"
+
+
+class ArrowLane:
+    """Binary COPY by the Arrow driver; autocommit is off."""
+
+    def __init__(self, connection: adbc.AdbcConnection) -> None:
+        """Write on a connection that nobody else uses meanwhile."""
+        self._connection = connection
+
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
+        """Add a batch to a staging table."""
+        with adbc.AdbcStatement(self._connection) as statement:
+            statement.set_options(
+                **{
+                    adbc.INGEST_OPTION_MODE: adbc.INGEST_OPTION_MODE_APPEND,
+                    adbc.INGEST_OPTION_TARGET_TABLE: table,
+                    "adbc.ingest.target_db_schema": STAGING,
+                }
+            )
+            statement.bind(_sendable(batch, kinds))
+            statement.execute_update()
+
+    def save(self, values: Values) -> None:
+        """Write a checkpoint, in the transaction of the rows before it."""
+        names = [str(place) for place in range(len(values))]
+        with adbc.AdbcStatement(self._connection) as statement:
+            statement.set_sql_query(SAVE_CHECKPOINT)
+            statement.bind(pa.RecordBatch.from_arrays([pa.array([v]) for v in values], names))
+            statement.execute_update()
+
+    def commit(self) -> None:
+        """Keep what was written."""
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """Forget what was written since the last commit."""
+        self._connection.rollback()
+
+
+class CsvLane:
+    """CSV COPY on the connection of the landing, which has to be sealed before it does anything else."""
+
+    def __init__(self, db: Db) -> None:
+        """Write on a connection in autocommit."""
+        self._db = db
+
+    def _begin(self) -> None:
+        if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self._db.execute("begin")
+            # A crash of the server empties the staging table anyway.
+            self._db.execute("set local synchronous_commit = off")
+
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
+        """Add a batch to a staging table."""
+        self._begin()
+        names = sql.SQL(", ").join(map(sql.Identifier, batch.schema.names))
+        statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(
+            sql.Identifier(STAGING, table), names
+        )
+        with self._db.cursor() as cursor, cursor.copy(statement) as copy:
+            copy.write(as_csv(batch, kinds))
+
+    def save(self, values: Values) -> None:
+        """Write a checkpoint, in the transaction of the rows before it."""
+        self._begin()
+        with psycopg.RawCursor(self._db) as cursor:
+            cursor.execute(SAVE_CHECKPOINT, values)
+
+    def commit(self) -> None:
+        """Keep what was written."""
+        if self._db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self._db.execute("commit")
+
+    def rollback(self) -> None:
+        """Forget what was written since the last commit."""
+        if self._db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self._db.execute("rollback")
+
+
+def _sendable(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
+    columns = [
+        _uuids(values, name) if kinds[name].name == "uuid" else values
+        for name, values in zip(batch.schema.names, batch.columns, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _uuids(values: pa.Array, name: str) -> pa.Array:
+    """Turn texts into the 16 bytes that PostgreSQL stores."""
+    fits = pc.match_substring_regex(values, _UUID)
+    if not pc.all(fits).as_py() and fits.null_count < len(fits):
+        wrong = values.filter(pc.invert(fits))[0].as_py()
+        raise DestinationFault(
+            f"A value of column '{name}' is no uuid: {masked(wrong)}.", "sqlstate:22P02"
+        )
+    digits = pc.replace_substring_regex(pc.fill_null(values, "0" * 32), "[-{}]", "")
+    half = _DIGITS[np.frombuffer(digits.buffers()[2], np.uint8)[: 32 * len(digits)]]
+    data = (half[0::2] << 4) | half[1::2]
+    made = pa.Array.from_buffers(pa.binary(16), len(digits), [None, pa.py_buffer(data.tobytes())])
+    return made if not values.null_count else pc.if_else(pc.is_valid(values), made, None)
+
+
+def _digit_values() -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    found = np.zeros(256, np.uint8)
+    for value, character in enumerate("0123456789abcdef"):
+        found[[ord(character), ord(character.upper())]] = value
+    return found
+
+
+_DIGITS = _digit_values()
+
+
+def lane_of(
+    kinds: Sequence[ColumnType], arrow: "Callable[[], adbc.AdbcConnection | None]", db: Db
+) -> Lane:
+    """Choose the way of a stream."""
+    if all(map(goes_in_binary, kinds)) and (connection := arrow()) is not None:
+        return ArrowLane(connection)
+    return CsvLane(db)

@@ -1,0 +1,160 @@
+"""The rows of one stream from the source into staging: read, checked and staged at the same time."""
+
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.connectors.base import Batch, Position, Reading, Source
+from aiia_pipelines.jobs.recorder import Recorder
+from aiia_pipelines.sync.destinations.base import Landing
+from aiia_pipelines.sync.faults import ContractBroken, Stopped
+from aiia_pipelines.sync.flow import Abandoned, Channel
+from aiia_pipelines.sync.sieve import Sieve
+from aiia_pipelines.sync.totals import Totals
+
+# Bytes that may wait between two threads; with what the threads hold, a worker stays far below 400 MiB.
+WAITING = 32 * 1024 * 1024
+PROFILED = 1000  # rows of which the profile of a stream is made
+_CELL = 48  # bytes that a Python value is taken for before it is an Arrow value
+_PATIENCE = 5.0  # seconds for a thread to notice that nobody wants its batches
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """What is staged in one step."""
+
+    rows: pa.RecordBatch
+    rejected: pa.RecordBatch | None
+    checkpoint: Mapping[str, Any] | None
+
+
+@dataclass(kw_only=True)
+class Pump:
+    """Three threads: one reads, one converts and checks, and the caller's stages."""
+
+    stream: Stream
+    source: Source
+    landing: Landing
+    recorder: Recorder
+    sieve: Sieve
+    totals: Totals
+    first: pa.RecordBatch | None = None
+    read: int = 0  # rows that came from the source, counted before anything is done with them
+
+    def run(self, reading: Reading) -> None:
+        """Stage every valid row of a reading.
+
+        Raises:
+            SourceFault, ContractBroken, DestinationFault, Stopped: The stream broke off.
+        """
+        raw: Channel[Batch] = Channel(WAITING)
+        ready: Channel[_Piece] = Channel(WAITING)
+        with ThreadPoolExecutor(2, thread_name_prefix=f"sync-{self.stream.name}") as threads:
+            reader = threads.submit(self._read, reading, raw)
+            checker = threads.submit(self._check, reading, raw, ready)
+            try:
+                self._stage(ready)
+            except Abandoned:
+                pass  # the fault of the thread that gave up is raised below
+            finally:
+                raw.abandon()
+                ready.abandon()
+                self._release(reader)
+        # A reader that fails after the checker did fails because nobody wanted its rows any more.
+        _raise_first([checker, reader])
+
+    def _release(self, reader: Future[None]) -> None:
+        """Wake up a reader that waits for a source while nobody wants its rows any more."""
+        if wait([reader], timeout=_PATIENCE).not_done:
+            self.source.cancel()
+
+    def _read(self, reading: Reading, out: Channel[Batch]) -> None:
+        name, recorder = self.stream.name, self.recorder
+        with out.filling():
+            batches = self.source.batches(self.stream, reading)
+            while True:
+                with recorder.step(name, "extract", last=False):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                stop_if_asked(recorder)
+                self.read += len(batch)
+                recorder.count(name, "extract", len(batch))
+                out.put(batch, _size(batch))
+
+    def _check(self, reading: Reading, raw: Channel[Batch], out: Channel[_Piece]) -> None:
+        name, recorder = self.stream.name, self.recorder
+        with out.filling():
+            for batch in raw:
+                with recorder.step(name, "parse", last=False):
+                    parsed = self.sieve.parse(batch)
+                recorder.count(name, "parse", len(batch))
+                with recorder.step(name, "validate", last=False):
+                    sifted = self.sieve.sift(parsed)
+                    self.totals.add(sifted.rows)
+                # A copy: a slice would hold on to the whole batch.
+                self.first = self.first or _copy(sifted.rows)
+                recorder.count(name, "validate", sifted.rows.num_rows, sifted.rows.nbytes)
+                if self.sieve.rows > self.stream.max_rows:
+                    raise ContractBroken(
+                        f"Too many records in {name}: more than max_rows ({self.stream.max_rows:,}).",
+                        "contract:max-rows",
+                    )
+                if sifted.rows.num_rows or sifted.rejected is not None:
+                    piece = _Piece(sifted.rows, sifted.rejected, self._mark(reading, batch))
+                    out.put(piece, sifted.rows.nbytes)
+
+    def _mark(self, reading: Reading, batch: Batch) -> Position | None:
+        """Write down what another attempt needs to go on after this batch."""
+        if batch.checkpoint is None or self.sieve.violations:
+            return None
+        return {
+            "after": dict(batch.checkpoint),
+            "since": reading.since,
+            "until": reading.until,
+            "read": self.sieve.rows,
+            "sieve": self.sieve.dump(),
+            "totals": self.totals.dump(),
+        }
+
+    def _stage(self, ready: Channel[_Piece]) -> None:
+        for piece in ready:
+            stop_if_asked(self.recorder)
+            if piece.rejected is not None:
+                self.landing.reject(piece.rejected)
+            if piece.rows.num_rows:
+                self.landing.stage(piece.rows, piece.checkpoint)
+
+
+def stop_if_asked(recorder: Recorder) -> None:
+    """Stop when somebody asked the job run to.
+
+    Raises:
+        Stopped: Somebody did.
+    """
+    if recorder.cancelled:
+        raise Stopped("Somebody asked this job run to stop.")
+
+
+def _copy(rows: pa.RecordBatch) -> pa.RecordBatch:
+    return rows.take(pa.array(range(min(rows.num_rows, PROFILED)), pa.int64()))
+
+
+def _size(batch: Batch) -> int:
+    if isinstance(batch.rows, pa.RecordBatch):
+        return int(batch.rows.nbytes)
+    return len(batch) * len(batch.rows[0]) * _CELL if len(batch) else 0
+
+
+def _raise_first(done: list[Future[None]]) -> None:
+    """Raise the fault that made the others give up."""
+    faults = [fault for future in done if (fault := future.exception()) is not None]
+    for fault in faults:
+        if not isinstance(fault, Abandoned):
+            raise fault
+    if faults:
+        raise faults[0]

@@ -1,0 +1,288 @@
+"""Compare this package with its peers on one machine: `make bench`, or `python benchmarks/run.py --rows 1000000`."""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from measure import Measured, measure
+from workload import COLUMNS, FILL, TABLE, digest
+
+from aiia_pipelines.local.binaries import Account, find_binaries
+from aiia_pipelines.local.ports import free_port
+from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
+
+HERE = Path(__file__).parent
+REPORT = HERE / "report.md"
+PEERS = HERE.parent / ".bench"
+LIMIT = 1800.0  # seconds for one run of one contender
+PANDAS_ROWS = 100_000  # pandas takes minutes for what the others do in seconds
+
+
+@dataclass
+class Contender:
+    """One way to move the table."""
+
+    name: str
+    command: Callable[["Ground"], list[str]]
+    share: Callable[[int], int] = lambda rows: rows  # rows that it moves
+    setup: tuple[str, ...] = ()  # what its environment is made of
+    runs: list[Measured] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Ground:
+    """The databases on which all contenders run."""
+
+    server: EmbeddedPostgres
+    rows: int
+    work: Path
+
+    def url(self, name: str, driver: str = "postgresql") -> str:
+        return self.server.url(name, APPLICATION_ROLE, driver)
+
+    def open_url(self, name: str, driver: str = "postgresql") -> str:
+        """Give a URL with its password, for programs that do not ask libpq."""
+        secret = self.server.passwords.of(APPLICATION_ROLE)
+        return self.url(name, driver).replace("@", f":{secret}@", 1)
+
+    def execute(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self.url(database), autocommit=True) as db:
+            for statement in statements:
+                result = db.execute(statement)
+            return result.fetchall() if result.description else []
+
+    def prepare(self) -> None:
+        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+        for name in ("bench_source", "bench_store"):
+            self.server.ensure_database(name, APPLICATION_ROLE)
+        with psycopg.connect(self.url("bench_source"), autocommit=True) as db:
+            db.execute(f"create table {TABLE} ({columns})")
+            db.execute(FILL.replace("{rows}", str(self.rows)))
+            db.execute(f"vacuum analyze {TABLE}")
+
+    def fresh(self) -> None:
+        """Make an empty target, and let the server write down what it still holds."""
+        admin = self.server.connect("postgres")
+        admin.autocommit = True
+        with admin.cursor() as cursor:
+            cursor.execute("drop database if exists bench_target with (force)")
+        admin.close()
+        self.server.ensure_database("bench_target", APPLICATION_ROLE)
+        admin = self.server.connect("postgres")
+        admin.autocommit = True
+        with admin.cursor() as cursor:
+            cursor.execute("checkpoint")
+        admin.close()
+        columns = ", ".join(
+            f"{name} {kind.replace(' primary key', '')}" for name, kind in COLUMNS.items()
+        )
+        self.execute("bench_target", "create schema raw", f"create table raw.{TABLE} ({columns})")
+
+    def compare(self, rows: int) -> list[str]:
+        """Tell where the target differs from the source by value; the table is the largest of its name."""
+        found = self.execute(
+            "bench_target",
+            f"select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
+            f" where relname = '{TABLE}' and relkind = 'r' order by pg_relation_size(c.oid) desc limit 1",
+        )
+        if not found:
+            return ["no table arrived"]
+        present = {row[0] for row in self.execute(
+            "bench_target", f"select attname from pg_attribute where attrelid = '{found[0][0]}'::regclass and attnum > 0"
+        )}  # fmt: skip
+        names = [name for name in COLUMNS if name in present]
+        faults = [f"column {name} is missing" for name in COLUMNS if name not in present]
+        source = digest(names).format(table=f"(select * from {TABLE} where id <= {rows}) t")
+        try:
+            theirs = self.execute("bench_target", digest(names).format(table=found[0][0]))[0]
+        except psycopg.Error as fault:
+            return [*faults, f"cannot be compared: {str(fault).splitlines()[0]}"]
+        ours = self.execute("bench_source", source)[0]
+        pairs = zip(["rows", *names], ours, theirs, strict=True)
+        return faults + [f"{name} differs" for name, left, right in pairs if left != right]
+
+
+def raw(ground: Ground) -> list[str]:
+    psql = str(find_binaries(Account.choose()) / "psql")
+    out = f"{psql} -qX '{ground.url('bench_source')}' -c 'copy {TABLE} to stdout (format binary)'"
+    into = f"{psql} -qX '{ground.url('bench_target')}' -c 'copy raw.{TABLE} from stdin (format binary)'"
+    return ["bash", "-c", f"set -o pipefail; {out} | {into}"]
+
+
+def ours(checks: str) -> Callable[[Ground], list[str]]:
+    def command(ground: Ground) -> list[str]:
+        store = ground.url("bench_store", "postgresql+psycopg2")
+        urls = [ground.url("bench_source"), ground.url("bench_target"), store]
+        return [sys.executable, str(HERE / "ours.py"), *urls, checks]
+
+    return command
+
+
+def by_dlt(backend: str) -> Callable[[Ground], list[str]]:
+    def command(ground: Ground) -> list[str]:
+        driver = "postgresql" if backend == "connectorx" else "postgresql+psycopg2"
+        urls = [ground.open_url("bench_source", driver), ground.open_url("bench_target")]
+        return [str(PEERS / "dlt/bin/python"), str(HERE / "peers/dlt_sync.py"), *urls, backend]
+
+    return command
+
+
+def by_ingestr(ground: Ground) -> list[str]:
+    return [
+        str(PEERS / "ingestr/bin/ingestr"), "ingest", "--yes", "--source-uri", ground.open_url("bench_source"),
+        "--source-table", f"public.{TABLE}", "--dest-uri", ground.open_url("bench_target"),
+        "--dest-table", f"bench.{TABLE}", "--sql-backend", "pyarrow", "--page-size", "200000",
+        "--loader-file-size", "200000", "--extract-parallelism", "2", "--pipelines-dir", str(ground.work / "ingestr"),
+    ]  # fmt: skip
+
+
+def by_sling(ground: Ground) -> list[str]:
+    found = next((PEERS / "sling").glob("lib/python*/site-packages/sling_linux_amd64/bin/sling*"))
+    options = "?sslmode=disable"
+    return [
+        str(found), "run", "--src-conn", ground.open_url("bench_source") + options, "--src-stream", f"public.{TABLE}",
+        "--tgt-conn", ground.open_url("bench_target") + options, "--tgt-object", f"bench.{TABLE}", "--mode", "full-refresh",
+    ]  # fmt: skip
+
+
+def by_pandas(ground: Ground) -> list[str]:
+    urls = [
+        ground.open_url(name, "postgresql+psycopg2") for name in ("bench_source", "bench_target")
+    ]
+    rows = str(min(ground.rows, PANDAS_ROWS))
+    return [sys.executable, str(HERE / "peers/pandas_sync.py"), *urls, rows]
+
+
+CONTENDERS = (
+    Contender("raw COPY binary | COPY", raw),
+    Contender("aiia_pipelines, no checks", ours("none")),
+    Contender("aiia_pipelines, all checks", ours("all")),
+    Contender("dlt, connectorx", by_dlt("connectorx"), setup=("dlt", "dlt[postgres]==1.31.0", "connectorx==0.4.6", "psycopg2-binary", "psycopg[binary]", "pyarrow", "sqlalchemy")),
+    Contender("dlt, pyarrow", by_dlt("pyarrow"), setup=("dlt",)),
+    Contender("ingestr", by_ingestr, setup=("ingestr", "ingestr==0.14.155")),
+    Contender("Sling", by_sling, setup=("sling", "sling-linux-amd64==1.4.11")),
+    Contender("SQLAlchemy + pandas", by_pandas, share=lambda rows: min(rows, PANDAS_ROWS)),
+)  # fmt: skip
+
+
+def install(contender: Contender) -> None:
+    """Make the environment of a peer."""
+    name, *packages = contender.setup
+    if (PEERS / name).exists() or not packages:
+        return
+    uv = [str(Path(sys.executable).with_name("uv"))]
+    subprocess.run(
+        [*uv, "venv", "--quiet", "--python", sys.executable, str(PEERS / name)], check=True
+    )
+    environ = os.environ | {"VIRTUAL_ENV": str(PEERS / name)}
+    subprocess.run([*uv, "pip", "install", "--quiet", *packages], check=True, env=environ)
+
+
+def compete(ground: Ground, contenders: list[Contender], rounds: int) -> None:
+    """Run all contenders one after the other, and that `rounds` times."""
+    environ = os.environ | {
+        "PGPASSFILE": str(ground.server.passwords.pgpass), "BENCH_WORK": str(ground.work / "dlt"),
+        "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "DO_NOT_TRACK": "1",
+    }  # fmt: skip
+    for turn in range(rounds):
+        for contender in contenders:
+            shutil.rmtree(ground.work / "dlt", ignore_errors=True)
+            shutil.rmtree(ground.work / "ingestr", ignore_errors=True)
+            ground.fresh()
+            done = measure(
+                contender.command(ground), environ=environ, log=ground.work / "log.txt", limit=LIMIT
+            )
+            sys.stderr.write(
+                f"{turn + 1}/{rounds} {contender.name}: {done.wall:.1f} s, {done.cpu:.1f} CPU s, {done.memory >> 20} MiB\n"
+            )
+            if done.code:
+                sys.stderr.write(done.said + "\n")
+                contender.faults = [f"ended with code {done.code}"]
+                continue
+            contender.runs.append(done)
+            if turn == 0:
+                contender.faults = ground.compare(contender.share(ground.rows))
+
+
+def report(contenders: list[Contender], rows: int, rounds: int) -> str:
+    """Write the comparison as a page; ratios are to the raw COPY of the same number of rows."""
+    base = contenders[0].runs
+    wall, cpu = (statistics.median(getattr(run, key) for run in base) for key in ("wall", "cpu"))
+    told = (
+        f"PostgreSQL to PostgreSQL, {rows:,} rows of {len(COLUMNS)} columns, {rounds} interleaved runs, medians;"
+        f" {os.cpu_count()} cores; both databases on the same machine; {datetime.now(UTC):%Y-%m-%d}."
+        " CPU and memory are those of the client and its children. Read the ratios: seconds belong to the machine."
+    )
+    lines = [
+        "# Benchmark report",
+        "",
+        told,
+        "",
+        "| contender | rows | wall s | wall ratio | min-max s | CPU s | CPU ratio | peak MiB | differences by value |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    lines += [_line(contender, rows, wall, cpu) for contender in contenders]
+    return "\n".join(lines) + "\n"
+
+
+def _line(contender: Contender, rows: int, wall: float, cpu: float) -> str:
+    moved = contender.share(rows)
+    if not contender.runs:
+        return f"| {contender.name} | {moved:,} | - | - | - | - | - | - | {'; '.join(contender.faults)} |"
+    walls = [run.wall for run in contender.runs]
+    middle = statistics.median(walls)
+    spent = statistics.median(run.cpu for run in contender.runs)
+    scale = rows / moved
+    return (
+        f"| {contender.name} | {moved:,} | {middle:.1f} | {middle * scale / wall:.2f} | {min(walls):.1f}-{max(walls):.1f}"
+        f" | {spent:.1f} | {spent * scale / cpu:.1f} | {max(run.memory for run in contender.runs) >> 20}"
+        f" | {'; '.join(contender.faults) or 'none'} |"
+    )
+
+
+def main() -> None:
+    """Run the comparison and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--only", default="", help="part of the contenders' names, separated by commas"
+    )
+    parser.add_argument("--report", type=Path, default=REPORT)
+    given = parser.parse_args()
+    chosen = [
+        c for c in CONTENDERS if not given.only or any(w in c.name for w in given.only.split(","))
+    ]
+    for contender in chosen:
+        if contender.setup:
+            install(contender)
+    work = Path(tempfile.mkdtemp(prefix="aiia-bench-"))
+    work.chmod(0o755)
+    server = EmbeddedPostgres(work / "home", preferred_port=free_port())
+    server.bootstrap()
+    try:
+        os.environ["PGPASSFILE"] = str(server.passwords.pgpass)
+        ground = Ground(server, given.rows, work)
+        ground.prepare()
+        compete(ground, chosen, given.rounds)
+        given.report.write_text(report(chosen, given.rows, given.rounds))
+        sys.stdout.write(given.report.read_text())
+    finally:
+        server.stop()
+        shutil.rmtree(server.log.parent, ignore_errors=True)
+        shutil.rmtree(work, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""Destinations without a server under trial: a DuckDB file, and a folder of Parquet files."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from places import Look
+from world import NAME, STREAM, Content, Mode
+
+from aiia_pipelines.sync.destinations.parquet import read
+
+
+@dataclass
+class _FilePlace:
+    name: str
+    folder: Path
+    polls: bool = False  # one process at a time can open a DuckDB file
+    served: bool = False
+
+    def empty(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+
+    @contextmanager
+    def onlooker(self, _: Mode) -> Iterator[Look]:
+        raise AssertionError("nobody looks at it while a sync is running")
+
+    def cut_at_commit(self, **_: object) -> None:
+        raise AssertionError("no wire leads there")
+
+    def mend(self) -> None:
+        raise AssertionError("no wire leads there")
+
+    def terminate(self) -> None:
+        raise AssertionError("no server is there")
+
+    def crash(self) -> None:
+        raise AssertionError("no server is there")
+
+
+@dataclass
+class DuckDBPlace(_FilePlace):
+    """One DuckDB file."""
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / "warehouse.duckdb"
+
+    def url(self) -> str:
+        return f"duckdb://{self._file}"
+
+    def _all(self, query: str) -> list[tuple[Any, ...]]:
+        if not self._file.exists():
+            return []
+        with duckdb.connect(str(self._file), read_only=True) as db:
+            try:
+                return db.execute(query).fetchall()
+            except duckdb.CatalogException:
+                return []  # killed before the first commit
+
+    def content(self, mode: Mode) -> Content:
+        return Counter(self._all(f"select id, generation, note, {mode.alive} from {NAME}.{STREAM}"))
+
+    def ledger(self) -> dict[str, dict[str, Any]]:
+        names = ("epoch", "inserted", "updated", "unchanged", "deleted")
+        rows = self._all(f"select run_key, {', '.join(names)} from _aiia.ledger")
+        return {row[0]: dict(zip(names, row[1:], strict=True)) for row in rows}
+
+    def state(self) -> str | None:
+        rows = self._all("select run_key from _aiia.sync_state")
+        return str(rows[0][0]) if rows else None
+
+    def staging(self) -> list[str]:
+        return []  # staging is temporary by nature here
+
+
+@dataclass
+class ParquetPlace(_FilePlace):
+    """One folder of Parquet files with its log."""
+
+    polls: bool = True
+
+    def url(self) -> str:
+        return f"parquet://{self.folder}"
+
+    def _log(self) -> list[dict[str, Any]]:
+        files = sorted((self.folder / NAME / STREAM / "_log").glob("[0-9]*.json"))
+        return [json.loads(file.read_text()) for file in files]
+
+    def content(self, mode: Mode) -> Content:
+        rows = read(self.url(), NAME, STREAM)
+        if not rows.column_names:
+            return Counter()
+        with duckdb.connect() as db:
+            db.register("found", rows)
+            query = f"select id, generation, note, {mode.alive} from found"
+            return Counter(db.execute(query).fetchall())
+
+    @contextmanager
+    def onlooker(self, mode: Mode) -> Iterator[Look]:
+        yield lambda: self.content(mode)
+
+    def ledger(self) -> dict[str, dict[str, Any]]:
+        # A version is the epoch: each commit takes the next one.
+        return {
+            entry["run_key"]: entry["changes"] | {"epoch": entry["version"]}
+            for entry in self._log()
+        }
+
+    def state(self) -> str | None:
+        log = self._log()
+        return str(log[-1]["run_key"]) if log else None
+
+    def staging(self) -> list[str]:
+        return [path.name for path in (self.folder / "_tmp").glob("*")]

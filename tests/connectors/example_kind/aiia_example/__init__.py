@@ -1,0 +1,1 @@
+"""A connector kind of a third party."""
