@@ -22,6 +22,8 @@ _NO_SCALE = 31  # FLOAT and DOUBLE as they are
 # FLOAT is written with six digits, and both with fewer when declared so; as an expression they have all.
 _ALL_DIGITS = "{} * 1e0"
 _AS_TEXT = "CAST({} AS CHAR)"
+# A span of time is written without the zeros behind its digits.
+_AS_SPAN = f"TRIM(TRAILING '.' FROM TRIM(TRAILING '0' FROM {_AS_TEXT}))"
 
 _SIGNED = {
     _TINY: "int16", _SHORT: "int16", _INT24: "int32", _LONG: "int32", _LONGLONG: "int64",
@@ -125,7 +127,7 @@ def _otherwise(
     if code == _BIT and name in {"int16", "int32", "int64", "decimal"}:
         return wanted, "{} + 0"
     if code == _TIME and name == "interval":
-        return wanted, _AS_TEXT
+        return wanted, _AS_SPAN if field.scale else _AS_TEXT
     # The last is how MariaDB keeps JSON.
     as_it_is = {("bool", _TINY), ("int64", _LONGLONG), ("json", _BLOB)}
     return (wanted, form) if (name, code) in as_it_is else (kind, form)

@@ -1,7 +1,8 @@
 """One column of a batch: converted whole, and value by value only where something does not fit."""
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -15,6 +16,14 @@ from aiia_pipelines.sync.convert import MAX_CELL, MISFITS, arrow_type, from_pyth
 
 Values: TypeAlias = pa.Array | Sequence[Any]
 _PIECE = 256  # values that are tried together when not all fit
+# The forms of PostgreSQL, standard SQL and ISO 8601; nothing that matched is tried in another way.
+_INTERVAL = re.compile(
+    r"(?>[+-]?(?:[0-9]++(?:\.[0-9]++)?\s*+(?:microsec|millisec|s|m|min|h|hr|hour|d|day|w|week|mon|month|y|yr|year"
+    r"|sec|second|minute|decade|century|centurie|millennium)s?(?![a-z])|[0-9]++(?::[0-9]{2}){1,2}(?:\.[0-9]++)?"
+    r"|[0-9]++-[0-9]++|[0-9]++(?=\s++[+-]?[0-9]++:))\s*+)++(?:ago)?"
+    r"|[+-]?P(?=[0-9+T-])[0-9YMWDTHS:.+-]++|[+-]?infinity",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass
@@ -115,15 +124,20 @@ def _checked(column: ContractColumn, values: Values) -> pa.Array:
         exact = cast(column.type, values)
     else:
         exact = from_python(column.type, values)
-    if column.type.name == "json" and (column.given is None or column.given.name != "json"):
+    check = _CHECKS.get(column.type.name)
+    if check is not None and column.given != column.type:
         for text in exact.to_pylist():
-            _check_json(text)
+            if text is not None:
+                check(text)
     return exact
 
 
-def _check_json(text: str | None) -> None:
-    if text is None:
-        return
+def _check_interval(text: str) -> None:
+    if not _INTERVAL.fullmatch(text):
+        raise ValueError("no interval")
+
+
+def _check_json(text: str) -> None:
     try:
         json.loads(text, parse_constant=_refuse, parse_int=len, parse_float=len)
     except RecursionError:
@@ -132,3 +146,7 @@ def _check_json(text: str | None) -> None:
 
 def _refuse(word: str) -> None:
     raise ValueError(f"{word} is no JSON")
+
+
+# Types that travel as text, which a destination could find to be none.
+_CHECKS: dict[str, Callable[[str], None]] = {"json": _check_json, "interval": _check_interval}
