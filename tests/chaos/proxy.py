@@ -98,4 +98,6 @@ def _reset(end: socket.socket) -> None:
     """Close with a reset, as a broken wire or a firewall does."""
     with suppress(OSError):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        end.close()
+        # A thread that waits for bytes keeps the connection open through a mere close.
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
