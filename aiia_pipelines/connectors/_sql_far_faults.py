@@ -61,7 +61,7 @@ _MSSQL = _inverted({
     "sqlstate:42501": "229 230 262 297 300 371 916 978",
     "source:unavailable": "922 924 927 942 945 17142 18401 18451 40613 40197 40501",
     "login:too-many": "17809 10928 10929 10936 1102",
-    "connection:lost": "233 596 3902 6005 10053 10054 10060 20004 20006 20047 21",
+    "connection:lost": "233 596 3902 6005 10053 10054 10060 20004 20006 20017 20047 21",
     "query:timeout": "-2 20003",
     "sqlstate:40001": "1204 1205 1222 3951 3952 3958 3960 3961 3966",
     "sqlstate:42P01": "208 2501 2812 15009",
@@ -74,7 +74,8 @@ _MSSQL = _inverted({
     "sqlstate:XX001": "605 823 824 825 5242",
     "query:invalid": "102 105 106 116 130 134 137 144 145 147 156 164 170 174 179 205 319 402 1033 3906"
                      " 4145 8117 8120 8155 8156 8162",
-    "tls:failure": "20009 20017",
+    # The port answers, as a probe has shown, and what answers is no SQL Server.
+    "protocol:error": "20009",
 })  # fmt: skip
 _HANA = _inverted({
     "sqlstate:28000": "10 414 416 663 591 668",

@@ -86,14 +86,14 @@ _ROWS = (
     FailureClass("permission-denied", "Permission Denied", _FAILED, "source", _STAY,
         "The login worked, but it may not read what the stream asks for.",
         "Grant the user of the connector read access to the table, schema or file.",
-        "psql -h {host} -p {port} -U USER -d DATABASE -c 'select 1 from TABLE limit 1'",
+        "aiia test CONNECTOR",
         _any("sqlstate:42501 errno:EACCES errno:EPERM class:PermissionError http:402 http:403 "
              "http:451 aws:AccessDenied aws:AllAccessDisabled aws:AccountProblem aws:Forbidden "
              "aws:403")),
     FailureClass("source-not-found", "Source Not Found", _FAILED, "source", _STAY,
         "The database, path or file that the connector names does not exist.",
         "Correct the name in the connector, or have the source restored.",
-        "psql -h {host} -p {port} -U USER -l",
+        "aiia test CONNECTOR",
         _any("sqlstate:3D000 errno:ENOENT errno:ENOTDIR class:FileNotFoundError "
              "source:not-found login:no-database http:404 http:410 aws:NoSuchBucket "
              "aws:NoSuchKey aws:NoSuchVersion aws:404 aws:NotFound")),
@@ -190,8 +190,8 @@ _ROWS = (
              "pandera:SERIES_CONTAINS_NULLS pandera:DATAFRAME_CHECK pandera:CHECK_ERROR")),
     FailureClass("malformed-data", "Malformed Data", _ERROR, "data", _STAY,
         "The data is damaged or not in the format it claims to be in.",
-        "Have the source write the data again, or repair the damaged table or file.",
-        "psql -h {host} -p {port} -U USER -d DATABASE -c 'select count(*) from TABLE'",
+        "Have the source write the data again, or say in the connector how they have to be read.",
+        "aiia connectors preview CONNECTOR",
         _any("sqlstate:22P04 sqlstate:XX001 sqlstate:XX002 class:json.decoder.JSONDecodeError "
              "class:pyarrow.lib.ArrowInvalid data:malformed")),
     FailureClass("duplicate-key", "Duplicate Key", _ERROR, "data", _STAY,
@@ -234,12 +234,12 @@ _ROWS = (
     FailureClass("encoding-error", "Encoding Error", _ERROR, "data", _STAY,
         "Some text is not in the character encoding it should be in.",
         "Correct the text at the source, or the encoding the connector declares.",
-        "psql -h {host} -p {port} -U USER -d DATABASE -c 'show server_encoding'",
+        "aiia connectors preview CONNECTOR",
         _any("sqlstate:22021 sqlstate:22P05 class:UnicodeError contract:encoding")),
     FailureClass("query-invalid", "Invalid Query", _ERROR, "configuration", _STAY,
         "The server does not accept the query of the stream.",
         "Run the query by hand at the source, correct it in the connector, then re-run.",
-        "psql -h {host} -p {port} -U USER -d DATABASE -f QUERY.sql",
+        "aiia test CONNECTOR",
         _any("sqlstate:42 query:invalid http:400 http:405 http:406 http:409 http:411 http:413 "
              "http:414 http:415 http:422 http:4xx")),
     FailureClass("config-invalid", "Invalid Configuration", _FAILED, "configuration", _STAY,

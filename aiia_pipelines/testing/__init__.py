@@ -4,7 +4,8 @@ A kind's own test is a subclass of `KindSuite` with an `offer` fixture, a destin
 with a `ground` fixture; both are told in docs/how-to/write-a-connector-kind.md.
 """
 
-from aiia_pipelines.testing.destinations import DestinationSuite, Ground
+from aiia_pipelines.testing._people import Ground
+from aiia_pipelines.testing.destinations import DestinationSuite
 from aiia_pipelines.testing.kinds import SAMPLE, KindSuite, Offer
 
 __all__ = ["SAMPLE", "DestinationSuite", "Ground", "KindSuite", "Offer"]
