@@ -82,13 +82,15 @@ _ROWS = (
         _any("sqlstate:28 sqlstate:08004 login:credentials http:401 aws:InvalidAccessKeyId "
              "aws:SignatureDoesNotMatch aws:ExpiredToken aws:InvalidToken "
              "aws:TokenRefreshRequired aws:InvalidSecurity aws:NotSignedUp "
-             "aws:AuthorizationHeaderMalformed aws:UnrecognizedClientException aws:401 aws:ExpiredTokenException")),
+             "aws:AuthorizationHeaderMalformed aws:UnrecognizedClientException aws:401 "
+             "aws:ExpiredTokenException")),
     FailureClass("permission-denied", "Permission Denied", _FAILED, "source", _STAY,
         "The login worked, but it may not read what the stream asks for.",
         "Grant the user of the connector read access to the table, schema or file.",
         "aiia test CONNECTOR",
         _any("sqlstate:42501 errno:EACCES errno:EPERM class:PermissionError http:402 http:403 "
-             "http:451 aws:AccessDenied aws:AllAccessDisabled aws:AccountProblem aws:Forbidden "
+             "http:451 aws:AccessDenied aws:AllAccessDisabled aws:KMS.DisabledException "
+             "aws:AccountProblem aws:InvalidObjectState aws:Forbidden "
              "aws:403")),
     FailureClass("source-not-found", "Source Not Found", _FAILED, "source", _STAY,
         "The database, path or file that the connector names does not exist.",
@@ -102,7 +104,8 @@ _ROWS = (
         "Schedule the connector less often, or ask the owner of {place} for a higher quota.",
         "aiia test CONNECTOR",
         _any("http:429 aws:SlowDown aws:Throttling aws:ThrottlingException "
-             "aws:RequestLimitExceeded aws:TooManyRequestsException aws:BandwidthLimitExceeded aws:TooManyRequests aws:429 "
+             "aws:RequestLimitExceeded aws:TooManyRequestsException aws:BandwidthLimitExceeded "
+             "aws:TooManyRequests aws:429 "
              "source:rate-limited")),
     FailureClass("clock-skew", "Clock Skew", _FAILED, "platform", _STAY,
         "The clock of this worker and that of the source differ too much for a signed request.",
