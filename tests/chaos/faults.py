@@ -23,7 +23,7 @@ WHOLE_TIME = 0.6  # seconds within which a small attempt is over
 def any_of(dice: random.Random, place: Place, only: str = "") -> Fault:
     """Choose a fault that is possible at this destination, or the one of this name."""
     makers = [
-        (5, kill_at_random), (5, kill_at_a_phase), (4, kill_inside_the_commit), (2, zombie),
+        (5, kill_at_random), (5, kill_at_a_phase), (2, kill_between_batches), (4, kill_inside_the_commit), (2, zombie),
         (2, three_at_once), (2, cancel), (1, source_backend),
     ]  # fmt: skip
     if place.served:
@@ -47,6 +47,12 @@ def kill_at_random(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
 
 def kill_at_a_phase(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
     point = _point(trials, trials.dice.choice(PHASES), after=trials.dice.random() < 0.5)
+    return (trials.launch(uid, point),)
+
+
+def kill_between_batches(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
+    """Leave some rows staged, with a checkpoint where the source gives one."""
+    point = _point(trials, "landing.stage", nth=trials.dice.randint(1, 2), after=True)
     return (trials.launch(uid, point),)
 
 

@@ -97,19 +97,3 @@ def a_lost_answer_counts_as_a_commit() -> None:
     from aiia_pipelines.sync.destinations import postgres
 
     postgres.PostgresLanding._did_commit = lambda _: True  # type: ignore[method-assign] # this is the mistake
-
-
-@mutation
-def a_checkpoint_is_taken_without_its_rows() -> None:
-    """What a broken attempt staged is dropped, and the reading goes on after it all the same."""
-    from aiia_pipelines.sync.destinations import postgres
-
-    whole = postgres.PostgresLanding.resume
-
-    def resume(self: Any) -> Any:
-        found = whole(self)
-        if found is not None:
-            self._db.execute(f"delete from {self._stage.as_string(self._db)}")
-        return found
-
-    postgres.PostgresLanding.resume = resume  # type: ignore[method-assign] # this is the mistake

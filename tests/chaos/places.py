@@ -72,6 +72,8 @@ class Sources:
         self._db.execute(
             "create table public.rows (id int primary key, generation int, note text, updated_at timestamptz)"
         )
+        # With it, readings by the cursor are in order and have checkpoints.
+        self._db.execute("create index on public.rows (updated_at, id)")
         with self.store.engine.begin() as db:
             db.exec_driver_sql("delete from aiia.contracts")
 

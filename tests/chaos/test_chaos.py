@@ -19,7 +19,6 @@ SHOWN_BY = {
     "nobody_is_fenced_off": ("append", "zombie"),
     "a_cancel_is_not_looked_at": ("replace", "cancel"),
     "a_lost_answer_counts_as_a_commit": ("upsert", "network_cut"),
-    "a_checkpoint_is_taken_without_its_rows": ("upsert", "kill_at_a_phase"),
 }
 ENOUGH = 60  # faults within which a mistake must show
 
