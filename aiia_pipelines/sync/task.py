@@ -72,6 +72,7 @@ class StreamSync:
         landing = self.landing = self.destination.land(self._load(uid, self.contract))
         before = None if self.wish.dry_run else landing.committed_before()
         if before is not None:
+            landing.discard()
             self._log(f"{name}: an earlier attempt of this run committed it.")
             self.recorder.committed(name, before[0])
             return before

@@ -6,6 +6,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -248,7 +249,8 @@ def greeting() -> Iterator[int]:
                     talk, _ = listener.accept()
                 except OSError:
                     return
-                talk.sendall(b"220 ftp.example.com ready\r\n")
+                with suppress(OSError):
+                    talk.sendall(b"220 ftp.example.com ready\r\n")
                 talk.close()
 
         thread = threading.Thread(target=greet)
