@@ -104,6 +104,11 @@ class Zygote:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                # What was written last may not have been taken any more.
+                with suppress(OSError):
+                    pipe.close()
 
 
 # -- inside the forked processes ---------------------------------------------------------------

@@ -1,5 +1,6 @@
 """A wire to PostgreSQL that can be cut when a COMMIT passes."""
 
+import re
 import socket
 import struct
 import threading
@@ -7,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 _LEDGER = b"_aiia.ledger"
+_COMMIT = re.compile(rb"(?<![A-Za-z_])COMMIT(?![A-Za-z_])")  # and no `committed_at`
 
 
 @dataclass
@@ -25,7 +27,7 @@ class Cut:
             self.armed = b"insert into " + _LEDGER in sent
             if not self.armed:
                 return False
-        if b"COMMIT" not in sent.upper():
+        if not _COMMIT.search(sent):
             return False
         self.seen += 1
         return self.only_last or self.seen == self.nth

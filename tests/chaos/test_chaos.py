@@ -15,7 +15,7 @@ FAULTS = {"postgres": 132, "duckdb": 36, "parquet": 36}
 SHOWN_BY = {
     "position_in_a_transaction_of_its_own": ("append", "kill_inside_the_commit"),
     "every_statement_commits": ("replace by key", "kill_inside_the_commit"),
-    "the_ledger_is_not_asked": ("append", "network_cut"),
+    "the_ledger_is_not_asked": ("append", "kill_inside_the_commit"),
     "nobody_is_fenced_off": ("append", "zombie"),
     "a_cancel_is_not_looked_at": ("replace", "cancel"),
     "a_lost_answer_counts_as_a_commit": ("upsert", "network_cut"),
