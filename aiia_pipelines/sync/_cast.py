@@ -160,6 +160,13 @@ def _decimal(kind: ColumnType, values: pa.Array) -> pa.Array:
         room = pa.decimal128(38, target.scale) if target.scale <= 18 else None
         values = values.cast(room or pa.decimal256(76, min(target.scale, 56)))
     elif not pa.types.is_decimal(values.type):
+        # Arrow takes text of more digits than its type holds for another number.
+        whole = target.precision - target.scale
+        long = pc.match_substring_regex(
+            _text(values), rf"^[+-]?0*[1-9][0-9]{{{whole},}}(\.[0-9]*)?$"
+        )
+        if pc.any(long).as_py():
+            raise ValueError("more digits than the column has")
         values = _text(values)
     return values.cast(target)
 
