@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pandera
 import pyarrow as pa
+import pyarrow.compute as pc
 from pandera.errors import SchemaError, SchemaErrors
 
 from aiia_pipelines.sync._rule import NOT_NULL, Rule, rules_of
@@ -249,6 +250,9 @@ def _check(rule: Rule) -> pandera.Check:
             name=rule.check,
             error=rule.label,
         )
+    if rule.check == "str_contains" and re.compile(argument).groups:
+        # What pandas does as well, which then warns that it does not give back the groups.
+        return pandera.Check(partial(_contains, argument), name=rule.check, error=rule.label)
     if isinstance(argument, Mapping):
         check: pandera.Check = build(**argument, error=rule.label)
     else:
@@ -262,6 +266,11 @@ def _for_pandas(argument: Any) -> Any:  # noqa: ANN401 - a value, several or bou
     if isinstance(argument, Mapping):
         return {key: _for_pandas(value) for key, value in argument.items()}
     return [_for_pandas(value) for value in argument] if isinstance(argument, list) else argument
+
+
+def _contains(pattern: str, series: pd.Series) -> pd.Series:
+    found = pc.match_substring_regex(pa.array(series), pattern)
+    return pd.Series(found.to_numpy(zero_copy_only=False), index=series.index)
 
 
 _SEARCHES = {"str_matches": re.match, "str_contains": re.search}
