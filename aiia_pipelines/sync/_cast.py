@@ -22,6 +22,8 @@ _MICROSECONDS = (-62_135_596_800_000_000, 253_402_300_799_999_999)
 _DAY = (0, 86_400_000_000 - 1)
 _TRUE, _FALSE = ["true", "t", "1"], ["false", "f", "0"]
 _UUID = "^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+# Python's Decimal would read 1_000 and digits of any script as well.
+_NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$|(?i:^([+-]?inf(inity)?|nan)$)"
 _PLAIN_DECIMAL = (
     r"^(0|[1-9][0-9]*)(\.[0-9]+)?$|^-[1-9][0-9]*(\.[0-9]+)?$|^-0\.[0-9]*[1-9][0-9]*$"
     r"|^NaN$|^-?Infinity$"
@@ -160,15 +162,30 @@ def _decimal(kind: ColumnType, values: pa.Array) -> pa.Array:
         room = pa.decimal128(38, target.scale) if target.scale <= 18 else None
         values = values.cast(room or pa.decimal256(76, min(target.scale, 56)))
     elif not pa.types.is_decimal(values.type):
-        # Arrow takes text of more digits than its type holds for another number.
-        whole = target.precision - target.scale
-        long = pc.match_substring_regex(
-            _text(values), rf"^[+-]?0*[1-9][0-9]{{{whole},}}(\.[0-9]*)?$"
-        )
-        if pc.any(long).as_py():
-            raise ValueError("more digits than the column has")
         values = _text(values)
+    if _may_be_beyond(values, target):
+        values = _as_plain(kind, values)
     return values.cast(target)
+
+
+def _may_be_beyond(values: pa.Array, target: pa.DataType) -> bool:
+    """Tell whether a number may have more digits than Arrow casts safely.
+
+    It notices digits too many only as long as those before the point and those of the scale fit its type
+    together; else it may give another number.
+    """
+    room = (38 if target.precision <= 38 else 76) - target.scale
+    if pa.types.is_decimal(values.type):
+        return bool(values.type.precision - values.type.scale > room)
+    return bool((pc.max(pc.binary_length(values)).as_py() or 0) > room)
+
+
+def _as_plain(kind: ColumnType, values: pa.Array) -> pa.Array:
+    """Write numbers with exactly the digits of a decimal, one by one."""
+    if pa.types.is_string(values.type) and not _all(pc.match_substring_regex(values, _NUMBER)):
+        raise ValueError("no number")
+    texts = [None if v is None else plain_decimal(kind, Decimal(v)) for v in values.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def _long_decimal(kind: ColumnType, values: pa.Array) -> pa.Array:
@@ -180,8 +197,7 @@ def _long_decimal(kind: ColumnType, values: pa.Array) -> pa.Array:
         values = _text(values)
     if kind.precision is None and _all(pc.match_substring_regex(values, _PLAIN_DECIMAL)):
         return values
-    texts = [None if v is None else plain_decimal(kind, Decimal(v)) for v in values.to_pylist()]
-    return pa.array(texts, pa.string())
+    return _as_plain(kind, values)
 
 
 def _date(_: ColumnType, values: pa.Array) -> pa.Array:

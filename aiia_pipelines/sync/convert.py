@@ -128,11 +128,16 @@ def plain_decimal(kind: ColumnType, value: Decimal | int) -> str:
     if number.adjusted() >= _WHOLE_DIGITS or exponent < -_DECIMALS:
         raise ValueError("more digits than a number may have")
     if kind.precision is not None:
-        number = number.quantize(Decimal(1).scaleb(-(kind.scale or 0)), context=_EXACT)
+        number = number.quantize(_unit(kind), context=_EXACT)
         if number.adjusted() >= kind.precision - (kind.scale or 0):
             raise ValueError("more digits than the column has")
     # Decimals have no negative zero: no database and no decimal of Arrow keeps its sign.
     return format(number or abs(number), "f")
+
+
+def _unit(kind: ColumnType) -> Decimal:
+    """Give the smallest step of a bounded type: quantized by it, a number loses nothing or is refused."""
+    return Decimal((0, (1,), -(kind.scale or 0)))
 
 
 def canonical_uuid(text: str) -> str:
@@ -178,6 +183,10 @@ def _prepared(kind: ColumnType, values: Sequence[Any]) -> Sequence[Any]:
         return [None if value is None else plain_decimal(kind, value) for value in values]
     if kind.item is not None:
         return [None if value is None else _prepared(kind.item, value) for value in values]
+    if kind.name == "decimal":
+        # Of numbers with very many digits Arrow drops some, and says nothing.
+        unit = _unit(kind)
+        return [v if v is None else Decimal(v).quantize(unit, context=_EXACT) for v in values]
     if kind.name == "timestamptz":
         # Arrow would drop the offset when PYARROW_IGNORE_TIMEZONE is set, which importing pandera does.
         return [None if value is None else value.astimezone(dt.UTC) for value in values]

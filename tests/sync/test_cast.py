@@ -353,3 +353,50 @@ def test_a_text_stays_as_it_is_or_holds_a_nul(texts: list[str | None], start: in
     for place, text in enumerate(whole[start:]):
         assert (place in found.misfits) == (text is not None and "\0" in text)
         assert found.values[place].as_py() == (None if place in found.misfits else text)
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("decimal(38,10)", "3028513065899203631413954369285"),
+        ("decimal(38,31)", "644455604465510.481"),
+        ("decimal(14,9)", "0.000000000542817192782583186251811718557538505184"),
+        ("decimal(38,10)", "5.52590066322860147586045082234416430E-34"),
+        ("decimal(76,70)", "12345678901234567890.5"),
+    ],
+)
+def test_digits_for_which_there_is_no_place_are_never_dropped(name: str, given: str) -> None:
+    digits = D(given).as_tuple()
+    wide = arrow_type(kind(f"decimal(76,{-int(digits.exponent)})"))
+    with pytest.raises(MISFITS):
+        from_python(kind(name), [D(given)])
+    with pytest.raises(MISFITS):
+        cast(kind(name), pa.array([given]))
+    if len(digits.digits) <= 70 and -int(digits.exponent) <= 60:
+        with pytest.raises(MISFITS):
+            cast(kind(name), pa.array([D(given)], wide))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.integers(1, 76).flatmap(lambda p: st.tuples(st.just(p), st.integers(0, p))),
+    st.integers(-(10**60), 10**60),
+    st.integers(0, 60),
+)
+def test_a_decimal_of_any_form_is_itself_or_refused(
+    shape: tuple[int, int], digits: int, scale: int
+) -> None:
+    value, name = D(digits).scaleb(-scale), f"decimal({shape[0]},{shape[1]})"
+    wide = arrow_type(kind(f"decimal(76,{scale})"))
+    results = []
+    for take in (
+        lambda: from_python(kind(name), [value]),
+        lambda: cast(kind(name), pa.array([format(value, "f")])),
+        lambda: cast(kind(name), pa.array([value], wide)),
+    ):
+        try:
+            results.append(take().to_pylist()[0])
+        except MISFITS:
+            results.append(None)
+    assert len(set(results)) == 1
+    assert results[0] in {None, value}
