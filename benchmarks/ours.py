@@ -6,7 +6,6 @@ from workload import CHECKS, TABLE
 
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.connectors.base import open_source
-from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
@@ -44,11 +43,6 @@ def main(source: str, destination: str, store_url: str, checks: str, mode: str =
             source=lambda: open_source(connector.source),
             destination=open_destination(destination),
             recorder=recorder,
-            uid=new.uid,
-            learned=lambda stream: contracts.learned(store, "bench", stream),
-            learn=lambda stream, columns: contracts.learn(
-                store, "bench", stream, columns, number=number
-            ),
         )
         done = list(engine.run(connector.streams))
         store.finish(number)

@@ -17,12 +17,10 @@ from aiia_pipelines.config.folder import read_connector
 from aiia_pipelines.config.secrets import resolve_tree
 from aiia_pipelines.config.settings import Settings, destination_url
 from aiia_pipelines.connectors.base import open_source
-from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import JobType, NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
-from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import JobBoard, settings
 from aiia_pipelines.schedules.ticks import longest_pause
@@ -156,13 +154,7 @@ def _sync(
         source=lambda: open_source(resolve_tree(connector.source, os.environ, found.home)),
         destination=open_destination(_destination(connector)),
         recorder=recorder,
-        uid=_uid(store, recorder.number),
-        uids=store.uids_of(recorder.number),
         wish=Wish(full=new.full_read, dry_run=new.type is JobType.DRY_RUN),
-        learned=lambda stream: contracts.learned(store, connector.name, stream),
-        learn=lambda stream, columns: contracts.learn(
-            store, connector.name, stream, columns, number=recorder.number
-        ),
     )
     failures: dict[str, Failure] = {}
     wanted: JobState | None = None
@@ -188,13 +180,6 @@ def _sync(
 def _destination(connector: Connector) -> str:
     url = destination_url(connector.destination, os.environ)
     return url or f"unset:{connector.destination}"
-
-
-def _uid(store: JobStore, number: int) -> str:
-    row = store.row(number)
-    if row is None:
-        raise AssertionError(f"job run #{number} was recorded before it ran")
-    return str(row.uid)
 
 
 def _failure(number: int, failures: dict[str, Failure]) -> dg.Failure:

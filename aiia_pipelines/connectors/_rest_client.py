@@ -20,6 +20,7 @@ from aiia_pipelines.connectors import _rest_faults as faults
 from aiia_pipelines.connectors._reach import Reached
 from aiia_pipelines.connectors._rest_message import Answer, Ask, retry_after
 from aiia_pipelines.connectors._rest_options import OAuth2, Options
+from aiia_pipelines.connectors._sockets import OpenSockets
 from aiia_pipelines.connectors._web_address import Origin, reach_allowed
 from aiia_pipelines.connectors.base import SourceFault
 
@@ -39,7 +40,7 @@ class Client:
         self._pause = pause or self._stopped.wait
         self._http: httpx.Client | None = None
         self._reached: dict[Origin, Reached] = {}
-        self._sockets: list[socket.socket] = []
+        self._sockets = OpenSockets()
         self._due = 0.0
         self._late = False
 
@@ -199,7 +200,7 @@ class Client:
     def _give_up(self) -> None:
         """End an answer that drips: each of its bytes is in time, the whole never comes."""
         self._late = True
-        self._end_connections()
+        self._sockets.end()
 
     @property
     def _opened(self) -> httpx.Client:
@@ -224,9 +225,9 @@ class Client:
         """Keep hold of each connection, so that another thread can end it."""
         if event in {"connection.connect_tcp.complete", "connection.start_tls.complete"}:
             opened = info["return_value"].get_extra_info("socket")
-            self._sockets = [*(s for s in self._sockets if s.fileno() >= 0), opened]
+            self._sockets.keep(opened)
             if self._stopped.is_set():
-                self._end_connections()
+                self._sockets.end()
 
     def _keep_pace(self, place: str) -> None:
         self._stop_if_asked(place)
@@ -248,22 +249,14 @@ class Client:
     def cancel(self) -> None:
         """End waiting and every connection; may be called from another thread."""
         self._stopped.set()
-        self._end_connections()
-
-    def _end_connections(self) -> None:
-        for opened in list(self._sockets):
-            try:
-                # Past the TLS layer, which another thread is using; this wakes it up.
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
-            except OSError:
-                continue
+        self._sockets.end()
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
         http, self._http = self._http, None
         if http is not None:
             http.close()
-        self._sockets = []
+        self._sockets.forget()
         self._reached = {}
 
 

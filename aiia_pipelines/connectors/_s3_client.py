@@ -22,6 +22,7 @@ from botocore.config import Config
 from aiia_pipelines.connectors import _s3_faults as faults
 from aiia_pipelines.connectors._reach import Reached, resolve
 from aiia_pipelines.connectors._s3_options import Options
+from aiia_pipelines.connectors._sockets import OpenSockets
 from aiia_pipelines.connectors._web_address import Origin, reach_allowed
 from aiia_pipelines.connectors.base import SourceFault
 from aiia_pipelines.jobs.redaction import REDACTOR
@@ -36,7 +37,7 @@ class Client:
         """Keep the options; nothing is opened yet."""
         self.options = options
         self.stopped = threading.Event()
-        self._sockets: list[socket.socket] = []
+        self._sockets = OpenSockets()
         self._boto: Any = None
 
     @property
@@ -136,9 +137,9 @@ class Client:
         manager.pool_classes_by_scheme = {"http": PlainPool, "https": SecurePool}
 
     def _keep(self, opened: socket.socket) -> None:
-        self._sockets = [*(s for s in self._sockets if s.fileno() >= 0), opened]
+        self._sockets.keep(opened)
         if self.stopped.is_set():
-            self._end_connections()
+            self._sockets.end()
 
     def translated(self, what: str) -> AbstractContextManager[None]:
         """Turn what botocore raises into a SourceFault."""
@@ -193,22 +194,14 @@ class Client:
     def cancel(self) -> None:
         """End waiting and every connection; may be called from another thread."""
         self.stopped.set()
-        self._end_connections()
-
-    def _end_connections(self) -> None:
-        for opened in list(self._sockets):
-            try:
-                # Past the TLS layer, which another thread is using; this wakes it up.
-                socket.socket.shutdown(opened, socket.SHUT_RDWR)
-            except OSError:
-                continue
+        self._sockets.end()
 
     def close(self) -> None:
         """Close all connections; may be called twice."""
         client, self._boto = self._boto, None
         if client is not None:
             client.close()
-        self._sockets = []
+        self._sockets.forget()
 
 
 def _secrets(options: Options) -> dict[str, str | None]:

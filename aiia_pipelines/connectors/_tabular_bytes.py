@@ -65,13 +65,6 @@ def compression_of(name: str, options: FormatOptions) -> Compression:
     return options.compression or (_ENDINGS[ending] if ending else "none")
 
 
-def plain_name(name: str, options: FormatOptions) -> str:
-    """Return the name that a file has when it is unpacked."""
-    if compression_of(name, options) == "none":
-        return name
-    return next((name[: -len(e)] for e in _ENDINGS if name.lower().endswith(e)), name)
-
-
 class Bounded(io.RawIOBase):
     """The bytes of a file, unpacked, as long as they are neither damaged nor too many."""
 

@@ -1,7 +1,7 @@
 """CSV text into records under one dialect, to the letter: what the dialect does not allow is a fault."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 
@@ -205,8 +205,3 @@ _NUMBERLIKE = re.compile(
     r"|[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.,]+(?:Z|[-+][0-9:]+)?",
     re.ASCII,
 )
-
-
-def same_shape(values: Sequence[str | None], typed: Sequence[int]) -> bool:
-    """Tell whether a row goes on with a table whose `typed` columns held only numbers and dates so far."""
-    return any(numberlike(values[place]) for place in typed)

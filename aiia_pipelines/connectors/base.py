@@ -49,15 +49,6 @@ class SourceColumn:
     enforced: bool = field(default=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """One stage of a Connection Test that went well."""
-
-    name: str
-    seconds: float
-    note: str = ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """What of a stream is read; columns go by their names at the source.

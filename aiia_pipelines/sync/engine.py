@@ -1,14 +1,14 @@
 """One refresh of one connector: connect once, then bring each stream over, all of it or nothing."""
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from aiia_pipelines.config.connector import Connector, Stream
 from aiia_pipelines.connectors.base import Source, SourceFault
+from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.badge import Badge
-from aiia_pipelines.jobs.contracts import LearnedColumn
 from aiia_pipelines.jobs.failures import Failure, classify
 from aiia_pipelines.jobs.log import Level, connecting
 from aiia_pipelines.jobs.recorder import Recorder
@@ -19,26 +19,20 @@ from aiia_pipelines.sync.outcome import Broken, Synced
 from aiia_pipelines.sync.profiles import profiled
 from aiia_pipelines.sync.task import StreamSync, Wish
 
-Learned = Callable[[str], Sequence[LearnedColumn] | None]
-Learn = Callable[[str, Sequence[LearnedColumn]], None]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Engine:
     """What one sync works with.
 
-    `uid` makes its commits recognisable; a stream in `uids` goes by that one instead, as a retry does.
+    `uid` makes its commits recognisable: by default that of the job run, or of the one that it tries again.
     """
 
     connector: Connector
     source: Callable[[], Source]
     destination: Destination
     recorder: Recorder
-    uid: str
-    learned: Learned
-    learn: Learn
     wish: Wish = field(default_factory=Wish)
-    uids: Mapping[str, str] = field(default_factory=dict)
+    uid: str = ""
 
     def run(self, streams: Sequence[Stream]) -> Iterator[Synced | Broken]:
         """Sync the streams one after the other, giving each one's outcome as it is known."""
@@ -59,8 +53,10 @@ class Engine:
             if source is None:
                 self.destination.close()
         try:
+            uids = {} if self.uid else self.recorder.store.uids_of(self.recorder.number)
             for place, stream in enumerate(streams):
-                yield self._stream(source, stream, streams[place + 1 :])
+                uid = self.uid or uids[stream.name]
+                yield self._stream(source, stream, uid, streams[place + 1 :])
         finally:
             source.close()
             self.destination.close()
@@ -96,15 +92,16 @@ class Engine:
                 steps.enter_context(self.recorder.step(stream.name, step))
             yield
 
-    def _stream(self, source: Source, stream: Stream, later: Sequence[Stream]) -> Synced | Broken:
+    def _stream(
+        self, source: Source, stream: Stream, uid: str, later: Sequence[Stream]
+    ) -> Synced | Broken:
+        store, name = self.recorder.store, self.connector.name
         task = StreamSync(
             connector=self.connector, stream=stream, source=source, destination=self.destination,
             recorder=self.recorder, wish=self.wish, last=not later,
         )  # fmt: skip
         try:
-            rows, changes = task.run(
-                self.uids.get(stream.name, self.uid), self.learned(stream.name)
-            )
+            rows, changes = task.run(uid, contracts.learned(store, name, stream.name))
         except BaseException as fault:  # noqa: BLE001 - raised again by `_broken` when it must be
             done = None if isinstance(fault, Exception) else task.committed()
             if done is None:
@@ -113,7 +110,8 @@ class Engine:
             rows, changes = done
         contract = task.contract
         if contract is not None and contract.learned is not None and not self.wish.dry_run:
-            self.learn(stream.name, profiled(contract, task.first))
+            found = profiled(contract, task.first)
+            contracts.learn(store, name, stream.name, found, number=self.recorder.number)
         adjusted = task.adjusted
         self.recorder.set_aside(
             stream.name, rejected=task.rejected, adjusted=sum(count for *_, count in adjusted)

@@ -168,7 +168,6 @@ def _attempt(order: Order) -> int:
 
     from aiia_pipelines.config.connector import Connector
     from aiia_pipelines.connectors.base import open_source
-    from aiia_pipelines.jobs import contracts
     from aiia_pipelines.jobs.recorder import Recorder
     from aiia_pipelines.jobs.store import JobStore
     from aiia_pipelines.sync.destinations import open_destination
@@ -180,7 +179,6 @@ def _attempt(order: Order) -> int:
         _install(order.point)
     mutations.install(order.mutation)
     store = JobStore.open(order.store)
-    name = connector.name
     try:
         with Recorder(store, order.number) as recorder:
             engine = Engine(
@@ -189,10 +187,6 @@ def _attempt(order: Order) -> int:
                 destination=open_destination(order.destination),
                 recorder=recorder,
                 uid=order.uid,
-                learned=lambda stream: contracts.learned(store, name, stream),
-                learn=lambda stream, columns: contracts.learn(
-                    store, name, stream, columns, number=order.number
-                ),
             )
             try:
                 done = list(engine.run(connector.streams))

@@ -495,7 +495,7 @@ def test_a_reading_that_is_given_up_leaves_no_connection(
     source.columns(rows)
     batches = source.batches(rows, Reading(names=["id"]))
     next(batches)
-    sockets = source._reader._client._sockets
+    sockets = source._reader._client._sockets._open
     assert [s.fileno() >= 0 for s in sockets] == [True]
     source.close()
     assert [s.fileno() for s in sockets] == [-1]

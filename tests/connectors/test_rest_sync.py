@@ -5,7 +5,6 @@ import pytest
 
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.connectors.base import open_source
-from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun
 from aiia_pipelines.jobs.state import JobState
@@ -40,11 +39,6 @@ def sync(store: JobStore, warehouse: Any, request_of: Callable[..., NewJobRun]) 
                 source=lambda: open_source(source),
                 destination=open_postgres(warehouse.url()),
                 recorder=recorder,
-                uid=str(store.row(number).uid),  # type: ignore[union-attr]  # it was just made
-                learned=lambda name: contracts.learned(store, "shop", name),
-                learn=lambda name, columns: contracts.learn(
-                    store, "shop", name, columns, number=number
-                ),
             )
             list(engine.run(connector.streams))
         store.finish(number)

@@ -11,7 +11,6 @@ import pytest
 from aiia_pipelines.config.connector import Connector, Stream
 from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors.base import Source, open_source
-from aiia_pipelines.jobs import contracts
 from aiia_pipelines.jobs.log import Level, LogLine, render, starting
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun
@@ -101,13 +100,12 @@ class Bench:
         *streams: dict[str, Any],
         destination: Destination | None = None,
         source: Callable[[], Source] | None = None,
-        uid: str | None = None,
+        uid: str = "",
         **facts: Any,
     ) -> Ended:
         connector = self.connector(*streams, **facts)
         number = self.begin(connector)
         ended = Ended(self.store, number)
-        name = connector.name
         with Recorder(self.store, number) as recorder:
             recorder.log(Level.INFO, starting("sync", number, connector.title))
             engine = Engine(
@@ -115,11 +113,7 @@ class Bench:
                 source=source or self.opened or (lambda: open_source(self.source.options())),
                 destination=destination or open_postgres(self.warehouse.url()),
                 recorder=recorder,
-                uid=uid or str(ended.row.uid),
-                learned=lambda stream: contracts.learned(self.store, name, stream),
-                learn=lambda stream, columns: contracts.learn(
-                    self.store, name, stream, columns, number=number
-                ),
+                uid=uid,
             )
             try:
                 ended.outcomes.extend(engine.run(connector.streams))
