@@ -1,11 +1,13 @@
 """What a running job tells the store: log lines at once, counts at most once a second, a heartbeat while it lives."""
 
 import resource
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
@@ -34,6 +36,20 @@ class _Task:
     records: int = 0
     step: str = ""
     steps: dict[str, _Step] = field(default_factory=dict)
+
+
+def _peak_memory() -> int:
+    """Give the most bytes of memory that this process has held.
+
+    Linux keeps `ru_maxrss` across fork and exec: a small process that a large one started would report the
+    size of its parent. The high-water mark of /proc begins anew with every program.
+    """
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError):
+        in_kib = sys.platform != "darwin"
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if in_kib else 1)
 
 
 class Recorder:
@@ -230,7 +246,7 @@ class Recorder:
             "bytes": size,
             "activity": activity,
             "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-            "peak_memory": usage.ru_maxrss * 1024,
+            "peak_memory": _peak_memory(),
         }
         row = self.store.transact(
             lambda db: _write_counts(db, self.number, values, tasks, steps), patience

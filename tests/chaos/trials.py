@@ -82,11 +82,10 @@ class Trials:
         self.place.empty()
         self._change()
         new = mode.expected(self.content, self.table)
-        number = self._new()
-        pid = self._start(number)
-        code = self.zygote.wait(pid.pid, PATIENCE)
+        first = self._start(self._new())
+        code = self.zygote.wait(first.pid, PATIENCE)
         if code != 0 or self.place.content(mode) != new:
-            raise AssertionError(f"{mode.name}: the undisturbed sync failed: {self._told(number)}")
+            raise AssertionError(f"{mode.name}: the undisturbed sync failed: {self._told(first)}")
         self.content = new
 
     def trial(self, fault: "Fault") -> None:
@@ -107,13 +106,14 @@ class Trials:
         committed = uid_key(uid) in after.ledger
         self.report.committed += committed
         self.report.rolled_back += not committed
-        retried = [*struck, self._retry(uid)]
+        retried = [*struck, *self._retry(uid)]
         end = self._after(uid, retried)
         wrong += checkers.at_the_end(new, end, self.place.staging(), cancelled=fault.accepted)
         place = f"{self.place.name}, {mode.name}, {fault.name}"
         self.report.violations += [f"{place}: {line}" for line in wrong]
         self.content = new
         if wrong:
+            self.report.violations += [self._told(running) for running in retried]
             self.begin(mode)
 
     def _mode(self) -> Mode:
@@ -167,19 +167,22 @@ class Trials:
             self.zygote.wait(running.pid, 5)
         end_lost(self.sources.store, Lost(running.number, None, "Killed by the harness."))
 
-    def _retry(self, uid: str) -> Running:
+    def _retry(self, uid: str) -> list[Running]:
+        retried = []
         for _ in range(RETRIES):
-            running = self.launch(uid)
-            self._buried(running)
-            if self.zygote.ended.get(running.pid) == 0:
+            retried.append(self.launch(uid))
+            self._buried(retried[-1])
+            if self.zygote.ended.get(retried[-1].pid) == 0:
                 break
             time.sleep(0.3)
-        return running
+        return retried
 
-    def _told(self, number: int) -> str:
-        lines = [line.message for _, line in self.sources.store.log_after(number, 0)]
-        file = self.logs / f"{number}.txt"
-        return "\n".join([*lines, file.read_text() if file.exists() else ""])
+    def _told(self, running: Running) -> str:
+        """Tell how an attempt ended and what stands in its log, for whoever looks for the reason."""
+        lines = [line.message for _, line in self.sources.store.log_after(running.number, 0)]
+        file = self.logs / f"{running.number}.txt"
+        head = f"attempt {running.number} ended with {self.zygote.ended.get(running.pid)}"
+        return "\n    ".join([head, *lines[-12:], file.read_text() if file.exists() else ""])
 
     # -- looking ----------------------------------------------------------------------------
 

@@ -1,5 +1,4 @@
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,12 +238,3 @@ def test_an_unknown_key_anywhere_is_told_with_its_line(
         (broken,) = read_folder(Path(place)).broken
     told = [problem for problem in broken.problems if f"{key}: unknown key" in problem.message]
     assert [problem.line for problem in told] == [line]
-
-
-@pytest.mark.slow
-def test_a_thousand_connectors_are_read_quickly(place_file: Place, sample: str) -> None:
-    for number in range(1000):
-        folder = place_file(f"c{number}.yaml", sample.replace("sap_erp", f"c{number}", 1))
-    before = time.process_time()
-    assert len(read_folder(folder).connectors) == 1000
-    assert time.process_time() - before < 5

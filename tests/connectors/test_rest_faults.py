@@ -440,7 +440,7 @@ def test_cancel_ends_a_request_in_progress(open_rest: Any, web: Any, stream: Any
     threading.Timer(0.2, source.cancel).start()
     began = time.monotonic()
     fault = refused(source, stream)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert classify(fault).badge == "Cancelled"
     held.set()
     web.answers["/rows"] = [web.reply(ROWS)]
@@ -457,7 +457,7 @@ def test_cancel_ends_an_answer_in_the_middle(
     threading.Timer(0.3, source.cancel).start()
     began = time.monotonic()
     assert classify(refused(source, stream)).badge == "Cancelled"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     over.set()
 
 
@@ -470,7 +470,7 @@ def test_cancel_ends_a_wait(web: Any, stream: Any, open_rest: Any) -> None:
     threading.Timer(0.3, source.cancel).start()
     began = time.monotonic()
     assert classify(refused(source, stream)).badge == "Cancelled"
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     source.close()
 
 

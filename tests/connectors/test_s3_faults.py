@@ -313,7 +313,7 @@ def test_cancel_ends_a_request_in_progress(store: Store, web: Any, stream: Any, 
     threading.Timer(0.3, source.cancel).start()
     began = time.monotonic()
     fault = refused(source, stream(path="*.csv"))
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 10
     assert classify(fault).badge == "Cancelled"
     held.set()
 

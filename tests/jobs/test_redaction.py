@@ -112,10 +112,11 @@ def test_cleaning_twice_changes_nothing_more(text: str) -> None:
 
 @pytest.mark.parametrize("piece", ["://a:", "password='", "a", "Bearer ", "eyJ", "authorization: "])
 def test_hostile_text_is_cleaned_in_time_that_grows_with_its_length(piece: str) -> None:
-    text = piece * (100_000 // len(piece))
+    # Work that grows with the square of the length would take many minutes.
+    text = piece * (300_000 // len(piece))
     began = time.process_time()
     Redactor().clean(text)
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 60
 
 
 def test_secrets_can_be_added_while_others_clean() -> None:

@@ -83,15 +83,11 @@ def rows(server: EmbeddedPostgres, statement: str, user: str = "aiia_app") -> li
     return found
 
 
-def test_the_first_start_is_fast_and_the_next_ones_are_faster(server: EmbeddedPostgres) -> None:
-    begin = time.monotonic()
+def test_only_the_first_start_makes_the_cluster(server: EmbeddedPostgres) -> None:
     assert server.bootstrap() is True
-    assert time.monotonic() - begin < 6
     assert server.bootstrap() is False
     server.stop()
-    begin = time.monotonic()
     assert server.start() is True
-    assert time.monotonic() - begin < 3
     assert server.port == server.preferred_port
 
 

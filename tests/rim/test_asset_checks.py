@@ -81,11 +81,11 @@ def test_dagster_takes_the_names() -> None:
     def orders() -> Iterator[dg.MaterializeResult[None]]:
         yield synced(held)
 
-    ran = dg.materialize([orders], instance=dg.DagsterInstance.ephemeral())
-    assert ran.success
-    assert {each.check_name for each in ran.get_asset_check_evaluations()} == {
-        spec.name for spec in specs
-    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        ran = dg.materialize([orders], instance=instance)
+        assert ran.success
+        found = {each.check_name for each in ran.get_asset_check_evaluations()}
+    assert found == {spec.name for spec in specs}
 
 
 def test_a_good_stream_passes_every_check_and_tells_what_was_changed() -> None:
