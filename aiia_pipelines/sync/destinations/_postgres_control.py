@@ -50,6 +50,7 @@ _TAKE_LEASE = f"""insert into {CONTROL}.lease (connector, stream, epoch) values 
   on conflict (connector, stream) do update set epoch = lease.epoch + 1, taken_at = clock_timestamp()
   returning epoch"""
 _HOLD_LEASE = f"select epoch from {CONTROL}.lease where connector = %s and stream = %s for update"
+_NEWEST = f"select epoch from {CONTROL}.lease where connector = %s and stream = %s"
 _LEDGER_ROW = (
     f"select rows, inserted, updated, unchanged, deleted from {CONTROL}.ledger where run_key = %s"
 )
@@ -125,6 +126,10 @@ class Control:
     def hold_lease(self) -> int:
         """Keep newer attempts waiting until the transaction ends, and tell the newest epoch."""
         return int(_value(self._db, _HOLD_LEASE, self._who) or 0)
+
+    def newest(self) -> int:
+        """Tell the newest epoch as it is now."""
+        return int(_value(self._db, _NEWEST, self._who) or 0)
 
     def prepare_commit(self) -> None:
         """Bound how long the transaction may wait and rest."""

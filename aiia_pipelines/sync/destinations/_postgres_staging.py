@@ -36,12 +36,17 @@ _ANALYZED_FROM = 5_000  # rows; fewer are quickly read in any order
 class Staging:
     """Where the rows of an attempt wait."""
 
-    def __init__(self, db: Db, control: Control, load: Load, epoch: int) -> None:
-        """Touch nothing yet."""
+    def __init__(
+        self, db: Db, control: Control, load: Load, *, epoch: int, generation: int
+    ) -> None:
+        """Touch nothing yet; `generation` counts the commits of the stream."""
         self._db = db
         self._control = control
         self._load = load
         self._epoch = epoch
+        # What was read before the last commit is not gone on with: an attempt that was stopped, and goes on
+        # after that commit, can still leave a checkpoint.
+        self._plan = f"{load.plan} after {generation}" if load.plan else ""
         self._prefix = staging_prefix(load.connector, load.stream)
         self._kinds = {column.name: column.type for column in load.contract.columns}
         self._made: set[str] = set()
@@ -83,7 +88,7 @@ class Staging:
     def _adoptable(self) -> int | None:
         """Tell the epoch of a broken attempt of the same plan."""
         last = self._control.checkpoint()
-        return last[1] if last and self._load.plan and last[0] == self._load.plan else None
+        return last[1] if last and self._plan and last[0] == self._plan else None
 
     def _drop(self, name: str) -> None:
         table = sql.Identifier(STAGING, name)
@@ -154,11 +159,11 @@ class Staging:
             way.write(self.name(ROWS), batch, self._kinds)
             self._rows += batch.num_rows
             self._trailing = True
-        if checkpoint is not None and self._load.plan:
+        if checkpoint is not None and self._plan:
             self._part += 1
             load = self._load
             state = as_json(checkpoint) or ""
-            way.save((load.connector, load.stream, load.plan, self._epoch, self._part, state))
+            way.save((load.connector, load.stream, self._plan, self._epoch, self._part, state))
             way.commit()
             self._trailing = False
         else:
@@ -241,7 +246,9 @@ class Staging:
 
     def drop(self, *, keep: bool) -> None:
         """Drop the tables of this attempt; with `keep` those stay that another one can go on from."""
-        kept = keep and bool(self._part) and self._adoptable() == self._epoch
+        # Nobody goes on from an attempt that was overtaken: the one that overtook it reads for itself.
+        kept = keep and bool(self._part) and self._control.newest() == self._epoch
+        kept = kept and self._adoptable() == self._epoch
         if not kept:
             self._control.drop_checkpoint(self._epoch)
         for role in self._roles(kept=kept):

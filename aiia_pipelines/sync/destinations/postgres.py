@@ -83,7 +83,9 @@ class PostgresLanding:
         self._control = Control(self._db, load.connector, load.stream)
         self._epoch = self._control.take_lease()
         self._since, self._generation = self._control.state()
-        self._staging = Staging(self._db, self._control, load, self._epoch)
+        self._staging = Staging(
+            self._db, self._control, load, epoch=self._epoch, generation=self._generation
+        )
         self._staging.collect()
         self._staging.final = self._final()
         self._stage = self._staging.table()
