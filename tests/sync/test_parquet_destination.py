@@ -174,6 +174,29 @@ def test_a_listing_has_every_name_however_many(s3_shelf: Any) -> None:
     assert len(store.names("f")) == 1005
 
 
+def test_a_listing_has_what_is_there_while_other_files_come_and_go(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    assert store.put_new("log/1.json", b"{}")
+    ended = threading.Event()
+
+    def others() -> None:
+        while not ended.is_set():
+            made = [tmp_path / "log" / f".{n}.tmp" for n in range(20)]
+            for path in made:
+                path.touch()
+            for path in made:
+                path.unlink()
+
+    busy = threading.Thread(target=others)
+    busy.start()
+    try:
+        for _ in range(3000):
+            assert "log/1.json" in {entry.name for entry in store.names("log")}
+    finally:
+        ended.set()
+        busy.join()
+
+
 def test_what_is_published_has_its_name_with_all_its_content(store: Store, tmp_path: Path) -> None:
     path = tmp_path / "part"
     content = os.urandom(200_000)

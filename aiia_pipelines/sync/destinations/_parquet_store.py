@@ -97,9 +97,13 @@ class LocalStore:
 
     def names(self, folder: str) -> list[Stored]:
         """List what lies in a folder."""
+        listed = []
         with contextlib.suppress(FileNotFoundError), os.scandir(self._root / folder) as found:
-            return [Stored(f"{folder}/{entry.name}", entry.stat().st_mtime) for entry in found]
-        return []
+            for entry in found:
+                # Another run may remove a file meanwhile: the others are there all the same.
+                with contextlib.suppress(FileNotFoundError):
+                    listed.append(Stored(f"{folder}/{entry.name}", entry.stat().st_mtime))
+        return listed
 
     def read(self, name: str) -> bytes | None:
         """Give the content of a file."""
