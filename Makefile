@@ -51,7 +51,7 @@ bench: $(READY) ## Compare with other tools in one interleaved run, and write be
 	$(BIN)/python benchmarks/run.py --rows $(ROWS) --rounds $(ROUNDS)
 
 chaos: $(READY) ## Strike syncs with faults, as many as FAULTS says, and check what is left after each.
-	$(BIN)/python tests/chaos/harness.py --faults $(FAULTS)
+	PYTHONPATH=tests/servers $(BIN)/python tests/chaos/harness.py --faults $(FAULTS) --jobs $(WORKERS)
 
 lint: $(READY) ## Look for mistakes in format and style.
 	$(BIN)/ruff format --check --quiet .
@@ -93,5 +93,6 @@ $(READY): pyproject.toml uv.lock
 	fi
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV)
 	@# uv is in the lock file too, so this does not remove it.
-	UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --locked --all-extras --all-groups
+	@# Compiled once here: where Python may not write beside its modules, each process would compile them anew.
+	UV_PROJECT_ENVIRONMENT=.venv $(BIN)/uv sync --quiet --locked --all-extras --all-groups --compile-bytecode
 	@touch $@

@@ -186,7 +186,9 @@ def install(contender: Contender) -> None:
         [*uv, "venv", "--quiet", "--python", sys.executable, str(PEERS / name)], check=True
     )
     environ = os.environ | {"VIRTUAL_ENV": str(PEERS / name)}
-    subprocess.run([*uv, "pip", "install", "--quiet", *packages], check=True, env=environ)
+    subprocess.run(
+        [*uv, "pip", "install", "--quiet", "--compile-bytecode", *packages], check=True, env=environ
+    )
 
 
 def compete(ground: Ground, contenders: list[Contender], rounds: int) -> None:

@@ -156,6 +156,7 @@ def _import_all() -> None:
     import mutations  # noqa: F401
 
     import aiia_pipelines.connectors.sql
+    import aiia_pipelines.sync.destinations._parquet_s3
     import aiia_pipelines.sync.destinations.duckdb
     import aiia_pipelines.sync.destinations.parquet
     import aiia_pipelines.sync.destinations.postgres
@@ -240,6 +241,7 @@ def _owner(method: str) -> tuple[Any, str]:
         "postgres": postgres.PostgresLanding,
         "duckdb": duckdb.DuckdbLanding,
         "parquet": parquet.ParquetLanding,
+        "s3": parquet.ParquetLanding,
         "pump": Pump,
         "recorder": Recorder,
         "store": JobStore,

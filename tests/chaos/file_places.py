@@ -1,6 +1,7 @@
-"""Destinations without a server under trial: a DuckDB file, and a folder of Parquet files."""
+"""Destinations whose files are under trial: a DuckDB file, and Parquet files in a folder or a bucket."""
 
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import duckdb
 from places import Look
+from s3_server import S3Server
 from world import NAME, STREAM, Content, Mode
 
 from aiia_pipelines.sync.destinations.parquet import read
@@ -91,7 +93,7 @@ class ParquetPlace(_FilePlace):
 
     def _log(self) -> list[dict[str, Any]]:
         files = sorted((self.folder / NAME / STREAM / "_log").glob("[0-9]*.json"))
-        return [json.loads(file.read_text()) for file in files]
+        return [json.loads(file.read_bytes()) for file in files]
 
     def content(self, mode: Mode) -> Content:
         rows = read(self.url(), NAME, STREAM)
@@ -119,3 +121,38 @@ class ParquetPlace(_FilePlace):
 
     def staging(self) -> list[str]:
         return [path.name for path in (self.folder / "_tmp").glob("*")]
+
+
+@dataclass
+class S3Place(ParquetPlace):
+    """The same files in a bucket of a real S3 server; `folder` is not used."""
+
+    server: S3Server | None = None
+    _bucket: str = ""
+
+    @property
+    def _s3(self) -> S3Server:
+        assert self.server is not None
+        # Attempts and the onlooker find the credentials where boto3 looks for them.
+        os.environ["AWS_ACCESS_KEY_ID"] = self.server.access_key
+        os.environ["AWS_SECRET_ACCESS_KEY"] = self.server.secret_key
+        return self.server
+
+    def empty(self) -> None:
+        self._bucket = self._s3.make_bucket()
+
+    def url(self) -> str:
+        query = f"endpoint_url={self._s3.endpoint}&region={self._s3.region}"
+        return f"s3://{self._bucket}/lake?{query}"
+
+    def _log(self) -> list[dict[str, Any]]:
+        client, prefix = self._s3.client(), f"lake/{NAME}/{STREAM}/_log/"
+        listed = client.list_objects_v2(Bucket=self._bucket, Prefix=prefix).get("Contents", ())
+        bodies = (
+            client.get_object(Bucket=self._bucket, Key=entry["Key"])["Body"].read()
+            for entry in listed
+        )
+        return [json.loads(body) for body in bodies]
+
+    def staging(self) -> list[str]:
+        return []  # what an attempt staged lies in a folder of its machine

@@ -1,24 +1,30 @@
 """The whole harness: `python tests/chaos/harness.py --faults 2000`, or a part of it from the tests."""
 
 import argparse
+import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import faults
 from attempts import Zygote
-from file_places import DuckDBPlace, ParquetPlace
+from file_places import DuckDBPlace, ParquetPlace, S3Place
 from places import Place, PostgresPlace, Sources, new_server, passwords
+from s3_server import S3Server, serving
 from trials import Report, Trials
 from world import MODES, Mode
 
 PER_MODE = 12  # faults before another mode has its turn
+# Most faults go to the destination that has a network and a server of its own that can die.
+SHARES = {"postgres": 0.6, "duckdb": 0.15, "parquet": 0.15, "s3": 0.1}
 
 
 @dataclass
@@ -29,16 +35,18 @@ class Arena:
     sources: Sources
     warehouse: PostgresPlace
     zygote: Zygote
-    reports: dict[str, Report] = field(default_factory=dict)
+    s3: S3Server
 
-    def places(self, names: Sequence[str]) -> list[Place]:
-        """Give the destinations of these names."""
+    def place(self, name: str) -> Place:
+        """Give the destination of this name."""
+        folder = self.folder / name
         made: dict[str, Place] = {
             "postgres": self.warehouse,
-            "duckdb": DuckDBPlace("duckdb", self.folder / "duckdb"),
-            "parquet": ParquetPlace("parquet", self.folder / "parquet"),
+            "duckdb": DuckDBPlace(name, folder),
+            "parquet": ParquetPlace(name, folder),
+            "s3": S3Place(name, folder, server=self.s3),
         }
-        return [made[name] for name in names]
+        return made[name]
 
     def strike(  # noqa: PLR0913 - each of them is one fact of a run
         self,
@@ -90,9 +98,12 @@ def arena() -> Iterator[Arena]:
         stack.callback(sources.close)
         warehouse = PostgresPlace(servers[1])
         stack.callback(warehouse.close)
+        s3 = stack.enter_context(serving())
+        os.environ["AWS_ACCESS_KEY_ID"] = s3.access_key
+        os.environ["AWS_SECRET_ACCESS_KEY"] = s3.secret_key
         zygote = Zygote.start()
         stack.callback(zygote.close)
-        yield Arena(folder, sources, warehouse, zygote)
+        yield Arena(folder, sources, warehouse, zygote, s3)
 
 
 def main() -> int:
@@ -100,32 +111,51 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--faults", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 100_000)
-    parser.add_argument("--places", default="postgres,duckdb,parquet")
+    parser.add_argument("--places", default=",".join(SHARES))
     parser.add_argument("--only", default="", help="one kind of fault")
     parser.add_argument("--mode", default="", help="one mode")
     parser.add_argument("--mutation", default="")
+    parser.add_argument("--jobs", type=int, default=1, help="harnesses side by side")
     given = parser.parse_args()
+    if given.jobs > 1:
+        return _side_by_side(given)
     names = given.places.split(",")
-    # Two thirds go to the destination that has a network and a server of its own.
-    shares = {
-        name: 1.0 if len(names) == 1 else 2 / 3 if name == "postgres" else 1 / 3 / (len(names) - 1)
-        for name in names
-    }
+    whole = sum(SHARES[name] for name in names)
     modes = [mode for mode in MODES if given.mode in ("", mode.name)]
     wrong = 0
     sys.stdout.write(f"seed {given.seed}\n")
     with arena() as found:
-        for place in found.places(names):
+        for name in names:
             began = time.monotonic()
-            count = round(given.faults * shares.get(place.name, 1 / 3))
             report = found.strike(
-                place, count, seed=given.seed, modes=modes, mutation=given.mutation, only=given.only
+                found.place(name),
+                round(given.faults * SHARES[name] / whole),
+                seed=given.seed,
+                modes=modes,
+                mutation=given.mutation,
+                only=given.only,
             )
             wrong += len(report.violations) + len(report.looks.odd)
             lines = "\n  ".join(report.lines())
-            sys.stdout.write(f"{place.name} ({time.monotonic() - began:.0f} s)\n  {lines}\n")
+            sys.stdout.write(f"{name} ({time.monotonic() - began:.0f} s)\n  {lines}\n")
             sys.stdout.flush()
     return 1 if wrong else 0
+
+
+def _side_by_side(given: argparse.Namespace) -> int:
+    """Let several harnesses, each with servers of its own, share the faults."""
+    share = ceil(given.faults / given.jobs)
+    started = [
+        subprocess.Popen(
+            [
+                sys.executable, __file__, f"--faults={share}", f"--seed={given.seed + number}",
+                f"--places={given.places}", f"--only={given.only}", f"--mode={given.mode}",
+                f"--mutation={given.mutation}",
+            ]
+        )
+        for number in range(given.jobs)
+    ]  # fmt: skip
+    return max([each.wait() for each in started])
 
 
 if __name__ == "__main__":
