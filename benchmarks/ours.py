@@ -1,4 +1,4 @@
-"""One sync by this package, as its worker does it: `python ours.py SOURCE DESTINATION STORE none|all [MODE]`."""
+"""One sync by this package, as its worker does it: `python ours.py SOURCE DESTINATION STORE none|all|upsert|streams [N]`."""
 
 import sys
 
@@ -15,25 +15,34 @@ from aiia_pipelines.sync.engine import Engine
 from aiia_pipelines.sync.outcome import Synced
 
 
-def main(source: str, destination: str, store_url: str, checks: str, mode: str = "replace") -> int:
-    """Sync the table and tell whether it was committed."""
-    stream = {"name": TABLE, "table": f"public.{TABLE}", "mode": mode}
-    facts = {"reconcile": "count"}
-    if checks == "all":
-        stream |= {"key": ["id"], "columns": CHECKS}
-        facts = {"reconcile": "totals"}
-    if mode == "upsert":
-        stream |= {"key": ["id"], "cursor": "updated_at"}
-    connector = Connector.model_validate(
+def connector_of(source: str, work: str, count: str) -> Connector:
+    """Describe the work: one large table in one of three ways, or `count` small ones."""
+    large = {"name": TABLE, "table": f"public.{TABLE}"}
+    streams = {
+        "none": [large],
+        "all": [large | {"key": ["id"], "columns": CHECKS}],
+        "upsert": [large | {"mode": "upsert", "key": ["id"], "cursor": "updated_at"}],
+        "streams": [{"name": f"t{n}", "table": f"small.t{n}"} for n in range(int(count))],
+    }[work]
+    return Connector.model_validate(
         {
             "name": "bench", "title": "Benchmark", "source": {"kind": "sql", "url": source},
-            "streams": [stream], **facts,
+            "streams": streams, "reconcile": "totals" if work == "all" else "count",
         }
     )  # fmt: skip
+
+
+def main(source: str, destination: str, store_url: str, work: str, count: str = "1") -> int:
+    """Sync the streams and tell whether all of them were committed."""
+    connector = connector_of(source, work, count)
     store = JobStore.open(store_url)
     new = NewJobRun(
-        connector="bench", title="Benchmark", streams=(TABLE,), trigger=Trigger.MANUAL, triggered_by="bench",
-    )  # fmt: skip
+        connector="bench",
+        title="Benchmark",
+        streams=tuple(stream.name for stream in connector.streams),
+        trigger=Trigger.MANUAL,
+        triggered_by="bench",
+    )
     number = store.create(new)
     store.take(number, new)
     store.move(number, JobState.RUNNING)

@@ -11,20 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-import psycopg
-from measure import Measured, measure
-from workload import COLUMNS, FILL, TABLE, digest
+from ground import HERE, Ground, ours, piped, run_once
+from measure import Measured
+from other_work import changed_rows, many_streams
+from workload import COLUMNS, TABLE
 
-from aiia_pipelines.local.binaries import Account, find_binaries
 from aiia_pipelines.local.ports import free_port
-from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
+from aiia_pipelines.local.postgres import EmbeddedPostgres
 
-HERE = Path(__file__).parent
 REPORT = HERE / "report.md"
 PEERS = HERE.parent / ".bench"
-LIMIT = 1800.0  # seconds for one run of one contender
 PANDAS_ROWS = 100_000  # pandas takes minutes for what the others do in seconds
 
 
@@ -33,100 +30,15 @@ class Contender:
     """One way to move the table."""
 
     name: str
-    command: Callable[["Ground"], list[str]]
+    command: Callable[[Ground], list[str]]
     share: Callable[[int], int] = lambda rows: rows  # rows that it moves
     setup: tuple[str, ...] = ()  # what its environment is made of
     runs: list[Measured] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
 
 
-@dataclass
-class Ground:
-    """The databases on which all contenders run."""
-
-    server: EmbeddedPostgres
-    rows: int
-    work: Path
-
-    def url(self, name: str, driver: str = "postgresql") -> str:
-        return self.server.url(name, APPLICATION_ROLE, driver)
-
-    def open_url(self, name: str, driver: str = "postgresql") -> str:
-        """Give a URL with its password, for programs that do not ask libpq."""
-        secret = self.server.passwords.of(APPLICATION_ROLE)
-        return self.url(name, driver).replace("@", f":{secret}@", 1)
-
-    def execute(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.url(database), autocommit=True) as db:
-            for statement in statements:
-                result = db.execute(statement)
-            return result.fetchall() if result.description else []
-
-    def prepare(self) -> None:
-        columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-        for name in ("bench_source", "bench_store"):
-            self.server.ensure_database(name, APPLICATION_ROLE)
-        with psycopg.connect(self.url("bench_source"), autocommit=True) as db:
-            db.execute(f"create table {TABLE} ({columns})")
-            db.execute(FILL.replace("{rows}", str(self.rows)))
-            db.execute(f"vacuum analyze {TABLE}")
-
-    def fresh(self) -> None:
-        """Make an empty target, and let the server write down what it still holds."""
-        admin = self.server.connect("postgres")
-        admin.autocommit = True
-        with admin.cursor() as cursor:
-            cursor.execute("drop database if exists bench_target with (force)")
-        admin.close()
-        self.server.ensure_database("bench_target", APPLICATION_ROLE)
-        admin = self.server.connect("postgres")
-        admin.autocommit = True
-        with admin.cursor() as cursor:
-            cursor.execute("checkpoint")
-        admin.close()
-        columns = ", ".join(
-            f"{name} {kind.replace(' primary key', '')}" for name, kind in COLUMNS.items()
-        )
-        self.execute("bench_target", "create schema raw", f"create table raw.{TABLE} ({columns})")
-
-    def compare(self, rows: int) -> list[str]:
-        """Tell where the target differs from the source by value; the table is the largest of its name."""
-        found = self.execute(
-            "bench_target",
-            f"select format('%I.%I', n.nspname, c.relname) from pg_class c join pg_namespace n on n.oid = relnamespace"
-            f" where relname = '{TABLE}' and relkind = 'r' order by pg_relation_size(c.oid) desc limit 1",
-        )
-        if not found:
-            return ["no table arrived"]
-        present = {row[0] for row in self.execute(
-            "bench_target", f"select attname from pg_attribute where attrelid = '{found[0][0]}'::regclass and attnum > 0"
-        )}  # fmt: skip
-        names = [name for name in COLUMNS if name in present]
-        faults = [f"column {name} is missing" for name in COLUMNS if name not in present]
-        source = digest(names).format(table=f"(select * from {TABLE} where id <= {rows}) t")
-        try:
-            theirs = self.execute("bench_target", digest(names).format(table=found[0][0]))[0]
-        except psycopg.Error as fault:
-            return [*faults, f"cannot be compared: {str(fault).splitlines()[0]}"]
-        ours = self.execute("bench_source", source)[0]
-        pairs = zip(["rows", *names], ours, theirs, strict=True)
-        return faults + [f"{name} differs" for name, left, right in pairs if left != right]
-
-
 def raw(ground: Ground) -> list[str]:
-    psql = str(find_binaries(Account.choose()) / "psql")
-    out = f"{psql} -qX '{ground.url('bench_source')}' -c 'copy {TABLE} to stdout (format binary)'"
-    into = f"{psql} -qX '{ground.url('bench_target')}' -c 'copy raw.{TABLE} from stdin (format binary)'"
-    return ["bash", "-c", f"set -o pipefail; {out} | {into}"]
-
-
-def ours(checks: str) -> Callable[[Ground], list[str]]:
-    def command(ground: Ground) -> list[str]:
-        store = ground.url("bench_store", "postgresql+psycopg2")
-        urls = [ground.url("bench_source"), ground.url("bench_target"), store]
-        return [sys.executable, str(HERE / "ours.py"), *urls, checks]
-
-    return command
+    return piped(ground, TABLE, [f"copy raw.{TABLE} from stdin (format binary)"])
 
 
 def by_dlt(backend: str) -> Callable[[Ground], list[str]]:
@@ -193,23 +105,16 @@ def install(contender: Contender) -> None:
 
 def compete(ground: Ground, contenders: list[Contender], rounds: int) -> None:
     """Run all contenders one after the other, and that `rounds` times."""
-    environ = os.environ | {
-        "PGPASSFILE": str(ground.server.passwords.pgpass), "BENCH_WORK": str(ground.work / "dlt"),
-        "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "DO_NOT_TRACK": "1",
-    }  # fmt: skip
     for turn in range(rounds):
         for contender in contenders:
             shutil.rmtree(ground.work / "dlt", ignore_errors=True)
             shutil.rmtree(ground.work / "ingestr", ignore_errors=True)
             ground.fresh()
-            done = measure(
-                contender.command(ground), environ=environ, log=ground.work / "log.txt", limit=LIMIT
-            )
+            done = run_once(ground, contender.command(ground))
             sys.stderr.write(
                 f"{turn + 1}/{rounds} {contender.name}: {done.wall:.1f} s, {done.cpu:.1f} CPU s, {done.memory >> 20} MiB\n"
             )
             if done.code:
-                sys.stderr.write(done.said + "\n")
                 contender.faults = [f"ended with code {done.code}"]
                 continue
             contender.runs.append(done)
@@ -217,7 +122,7 @@ def compete(ground: Ground, contenders: list[Contender], rounds: int) -> None:
                 contender.faults = ground.compare(contender.share(ground.rows))
 
 
-def report(contenders: list[Contender], rows: int, rounds: int) -> str:
+def report(contenders: list[Contender], rows: int, rounds: int, more: list[str]) -> str:
     """Write the comparison as a page; ratios are to the raw COPY of the same number of rows."""
     base = contenders[0].runs
     wall, cpu = (statistics.median(getattr(run, key) for run in base) for key in ("wall", "cpu"))
@@ -235,6 +140,7 @@ def report(contenders: list[Contender], rows: int, rounds: int) -> str:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(contender, rows, wall, cpu) for contender in contenders]
+    lines += [line for told in more for line in ("", told)]
     return "\n".join(lines) + "\n"
 
 
@@ -278,7 +184,12 @@ def main() -> None:
         ground = Ground(server, given.rows, work)
         ground.prepare()
         compete(ground, chosen, given.rounds)
-        given.report.write_text(report(chosen, given.rows, given.rounds))
+        more = (
+            []
+            if given.only and "more" not in given.only
+            else [*changed_rows(ground, given.rounds), *many_streams(ground)]
+        )
+        given.report.write_text(report(chosen, given.rows, given.rounds, more))
         sys.stdout.write(given.report.read_text())
     finally:
         server.stop()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import ceil
@@ -23,6 +23,7 @@ from trials import Report, Trials
 from world import MODES, Mode
 
 PER_MODE = 12  # faults before another mode has its turn
+PROGRESS = 50  # faults between two words on how it goes
 # Most faults go to the destination that has a network and a server of its own that can die.
 SHARES = {"postgres": 0.6, "duckdb": 0.15, "parquet": 0.15, "s3": 0.1}
 
@@ -59,6 +60,7 @@ class Arena:
         mutation: str = "",
         only: str = "",
         stop_at: int | None = None,
+        tell: Callable[[str], object] = len,
     ) -> Report:
         """Strike syncs into one place `count` times, changing the mode every now and then."""
         dice = random.Random(f"{seed} {place.name} {mutation}")
@@ -75,6 +77,8 @@ class Arena:
                 trials.trial(fault)
                 done += 1
                 wrong = len(trials.report.violations) + len(trials.report.looks.odd)
+                if done % PROGRESS == 0:
+                    tell(f"{place.name}: {done} of {count} faults, {wrong} violations\n")
                 if stop_at is not None and wrong >= stop_at:
                     return trials.report
         return trials.report
@@ -134,6 +138,7 @@ def main() -> int:
                 modes=modes,
                 mutation=given.mutation,
                 only=given.only,
+                tell=sys.stderr.write,
             )
             wrong += len(report.violations) + len(report.looks.odd)
             lines = "\n  ".join(report.lines())
