@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from aiia_pipelines import schedules, sensors
+from aiia_pipelines.assets.connection_test import connection_test
 from aiia_pipelines.assets.connector import build as build_assets
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.folder import Broken, Folder, read_folder
@@ -27,7 +28,7 @@ def definitions_of(folder: Folder) -> dg.Definitions:
             *(build_assets(connector) for connector in folder.connectors.values()),
             *(_broken(broken) for broken in folder.broken),
         ],
-        jobs=list(jobs.values()),
+        jobs=[*jobs.values(), connection_test],
         schedules=[schedule for schedule in ticking if schedule is not None],
         sensors=[sensors.job_history],
         resources={"job_board": JobBoard()},

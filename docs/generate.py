@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+from failure_pages import failure_pages
+from writing import block, listed, page, table, yes
 
 from aiia_pipelines.config.schema import json_schema
 from aiia_pipelines.config.settings import Settings
@@ -19,13 +21,11 @@ from aiia_pipelines.config.types import PLAIN_TYPES
 from aiia_pipelines.connectors.base import kind_names
 from aiia_pipelines.jobs import log
 from aiia_pipelines.jobs.badge import BADGES
-from aiia_pipelines.jobs.failures import CATALOGUE, FailureClass
 from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.state import FINAL, LEGAL, STEPS, JobState, StepState, TaskState, family
 
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference"
-NOTICE = "<!-- Made by docs/generate.py (`make docs`): change the code or docs/words.toml. -->"
 WIDTH = 100
 
 WORDS = tomllib.loads((HERE / "words.toml").read_text(encoding="utf-8"))
@@ -33,69 +33,12 @@ INTRO, OUTRO, KEYS = WORDS["intro"], WORDS["outro"], WORDS["keys"]
 STATES = [state for state in JobState if state is not JobState.UNKNOWN]
 
 
-# -- Markdown -------------------------------------------------------------------------------
-
-
-def page(title: str, *parts: str) -> str:
-    """Put a page together."""
-    return "\n\n".join([f"# {title}", NOTICE, *(part.strip() for part in parts)]) + "\n"
-
-
-def table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Write a table."""
-    names = list(head)
-    lines = [names, ["---"] * len(names), *([_cell(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _cell(value: object) -> str:
-    return " ".join(str(value).split()).replace("|", "\\|")
-
-
-def _block(text: str) -> str:
-    return f"```\n{text.rstrip()}\n```"
-
-
-def _listed(values: Iterable[str]) -> str:
-    return ", ".join(f"`{value}`" for value in values)
-
-
-def _yes(value: object) -> str:
-    return "yes" if value else "no"
-
-
 def _same(what: str, told: Iterable[str], known: Iterable[str]) -> None:
     if different := set(told) ^ set(known):
         raise SystemExit(f"docs/words.toml and the code differ in {what}: {sorted(different)}")
 
 
-# -- failures, badges, states, log ----------------------------------------------------------
-
-
-def failures() -> str:
-    """List the failure catalogue, one section a code."""
-    rows = CATALOGUE.values()
-    index = table(
-        ("code", "title", "badge", "origin", "transient"),
-        (
-            (f"[{row.code}](#{row.code})", row.title, row.badge, row.origin, _yes(row.transient))
-            for row in rows
-        ),
-    )
-    return page("Failures", INTRO["failures"], index, *(_failure(row) for row in rows))
-
-
-def _failure(row: FailureClass) -> str:
-    kind = "transient" if row.transient else "not transient"
-    parts = [
-        f"## {row.code}",
-        f"**{row.title}**: badge {row.badge}, origin {row.origin}, {kind}.",
-        f"*Cause.* {row.cause}",
-        f"*Remedy.* {row.remedy}",
-        f"*Verify.*\n\n{_block(row.verify)}",
-        f"*Signals.* {_listed(sorted(row.signals)) or 'None: what no other row claims'}.",
-    ]
-    return "\n\n".join(parts)
+# -- badges, states, log --------------------------------------------------------------------
 
 
 def badges() -> str:
@@ -105,7 +48,7 @@ def badges() -> str:
         for badge, facts in BADGES.items()
     )
     colors = (
-        (badge, *(_listed((c.background, c.foreground)) for c in (facts.light, facts.dark)))
+        (badge, *(listed((c.background, c.foreground)) for c in (facts.light, facts.dark)))
         for badge, facts in BADGES.items()
     )
     return page(
@@ -125,7 +68,7 @@ def _states_of(badge: str) -> str:
 def states() -> str:
     """List the states and the legal moves between them."""
     moves = (
-        (state, family(state), _yes(state in FINAL), _followers(state) or "nothing")
+        (state, family(state), yes(state in FINAL), _followers(state) or "nothing")
         for state in STATES
     )
     return page(
@@ -137,7 +80,7 @@ def states() -> str:
         f"A task deals with one stream. It is one of {', '.join(TaskState)}.",
         OUTRO["tasks"],
         "## Steps",
-        f"The steps of a sync are {_listed(STEPS)}, in this order; they overlap in time.",
+        f"The steps of a sync are {listed(STEPS)}, in this order; they overlap in time.",
         f"A step is one of {', '.join(StepState)}.",
     )
 
@@ -153,7 +96,7 @@ def log_page() -> str:
     return page(
         "Log",
         INTRO["log"],
-        _block("\n".join(map(log.render, _sample()))),
+        block("\n".join(map(log.render, _sample()))),
         f"Levels, from the least serious: {', '.join(level.name for level in Level)}.",
         "The last line of a job run:",
         table(("state", "line"), lines),
@@ -210,7 +153,7 @@ def cli() -> str:
 def _commands(command: click.Command, name: str, parent: click.Context | None) -> Iterator[str]:
     options = {"terminal_width": WIDTH, "max_content_width": WIDTH, **command.context_settings}
     ctx = click.Context(command, parent, info_name=name, **options)
-    yield f"## {ctx.command_path}\n\n{_block(command.get_help(ctx))}"
+    yield f"## {ctx.command_path}\n\n{block(command.get_help(ctx))}"
     if isinstance(command, click.Group):
         for child in command.list_commands(ctx):
             found = command.get_command(ctx, child)
@@ -238,7 +181,7 @@ def connector_file() -> str:
         *(f"## {name}\n\n{_keys(name, parts)}" for name in sorted(order, key=_place)),
         "## Types",
         INTRO["types"],
-        f"{_listed(types)}.",
+        f"{listed(types)}.",
     )
 
 
@@ -307,7 +250,7 @@ def _type(facts: Mapping[str, Any]) -> str:
         name = facts["$ref"].rpartition("/")[2]
         return f"[{name}](#{name.lower()})"
     if "const" in facts or "enum" in facts:
-        return _listed(facts.get("enum", [facts.get("const")]))
+        return listed(facts.get("enum", [facts.get("const")]))
     kind, inner = facts.get("type"), facts.get("items") or facts.get("additionalProperties")
     if kind in ("array", "object"):
         words = "list" if kind == "array" else "map"
@@ -336,7 +279,6 @@ PAGES = {
     "cli.md": cli,
     "connector-file.md": connector_file,
     "connector.schema.json": schema_text,
-    "failures.md": failures,
     "log.md": log_page,
     "settings.md": settings,
     "states.md": states,
@@ -348,7 +290,9 @@ def main(arguments: list[str]) -> int:
     for name in [name for name in os.environ if name.startswith("AIIA_")]:
         del os.environ[name]  # help texts may show values of the environment
     made = {name: make() for name, make in PAGES.items()}
-    found = {path.name: path.read_text(encoding="utf-8") for path in REFERENCE.iterdir()}
+    made |= failure_pages(INTRO, WORDS["categories"])
+    paths = [path for path in REFERENCE.rglob("*") if path.is_file()]
+    found = {str(path.relative_to(REFERENCE)): path.read_text(encoding="utf-8") for path in paths}
     stale = sorted(name for name in made.keys() | found.keys() if made.get(name) != found.get(name))
     if "--check" in arguments:
         for name in stale:
@@ -356,6 +300,7 @@ def main(arguments: list[str]) -> int:
         return 1 if stale else 0
     for name in stale:
         if name in made:
+            (REFERENCE / name).parent.mkdir(exist_ok=True)
             (REFERENCE / name).write_text(made[name], encoding="utf-8")
         else:
             (REFERENCE / name).unlink()

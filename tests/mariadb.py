@@ -9,8 +9,8 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,28 @@ class MariaServer:
             admin.cursor().execute(f"set password = password('{_PASSWORD}')")
             admin.cursor().execute(f"create user {READER} identified by '{_PASSWORD}'")
         return started
+
+    @contextmanager
+    def secured(self, certificate: Path) -> Iterator[int]:
+        """Start another server that offers TLS, with no tables and nobody to log in; give its port."""
+        home = Path(tempfile.mkdtemp(prefix="aiia-", dir="/tmp"))
+        other = replace(self, home=home, port=free_port())
+        other.bootstrap()
+        started = other._run(
+            "--bind-address=127.0.0.1", f"--port={other.port}", f"--socket={home / 's'}",
+            f"--ssl-cert={certificate}", f"--ssl-key={certificate.with_suffix('.key')}",
+        )  # fmt: skip
+        try:
+            deadline = time.monotonic() + 60
+            while not (home / "s").exists():
+                assert started.poll() is None, (home / "server.log").read_text()[-2000:]
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            yield other.port
+        finally:
+            started.terminate()
+            started.wait(timeout=30)
+            shutil.rmtree(home)
 
     def connect(self, **facts: Any) -> Any:
         """Connect as the administrator."""

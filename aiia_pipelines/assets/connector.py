@@ -143,23 +143,24 @@ def _sync(
     new: NewJobRun,
 ) -> Iterator[Outcome]:
     # pandas, pandera, Arrow and the drivers are needed by runs only; loading definitions stays light.
-    from aiia_pipelines.sync.destinations import open_destination  # noqa: PLC0415
+    from aiia_pipelines.sync.destinations import destination_at  # noqa: PLC0415
     from aiia_pipelines.sync.engine import Engine  # noqa: PLC0415
     from aiia_pipelines.sync.outcome import Synced  # noqa: PLC0415
+    from aiia_pipelines.sync.portions import after_shortages  # noqa: PLC0415
     from aiia_pipelines.sync.task import Wish  # noqa: PLC0415
 
     store = recorder.store
     engine = Engine(
         connector=connector,
         source=lambda: open_source(resolve_tree(connector.source, os.environ, found.home)),
-        destination=open_destination(_destination(connector)),
+        destination=destination_at(_destination(connector)),
         recorder=recorder,
         wish=Wish(full=new.full_read, dry_run=new.type is JobType.DRY_RUN),
     )
     failures: dict[str, Failure] = {}
     wanted: JobState | None = None
     try:
-        for outcome in engine.run(streams):
+        for outcome in engine.run(after_shortages(recorder, streams)):
             if isinstance(outcome, Synced):
                 yield checks.materialized(connector, outcome, recorder.number)
             else:
@@ -190,6 +191,7 @@ def _failure(number: int, failures: dict[str, Failure]) -> dg.Failure:
             "job run": number,
             "cause": first.code,
             "what to do": first.remedy(),
+            "read more": first.kind.docs,
             "failed streams": ", ".join(failures),
         },
         allow_retries=False,

@@ -95,6 +95,7 @@ class _Demo:
 
     def _bad(self, title: str, expected: JobState, break_it: Callable[[], None]) -> None:
         from aiia_pipelines.jobs.failures import CATALOGUE, Failure
+        from aiia_pipelines.jobs.families import concerned
 
         _title(title)
         break_it()
@@ -106,7 +107,8 @@ class _Demo:
         _say(f"\n   Badge       {row.state}  ({failure.code}, {failure.origin})")
         _say(f"   Cause       {failure.kind.cause}")
         _say(f"   What to do  {failure.remedy()}")
-        _say(f"   Verify      {failure.verify()}")
+        family = concerned(failure.origin, row.config, {})
+        _say(f"   Verify      {failure.verify(family=family)}")
 
     def _sync(self, streams: tuple[str, ...]) -> int:
         from aiia_pipelines.cli.watch import Watch

@@ -50,6 +50,8 @@ def _guidance(found: Details) -> Iterator[str]:
     yield f"What to do:  {guidance.remedy}"
     if guidance.verify:
         yield f"Verify:      {guidance.verify}"
+    if guidance.docs:
+        yield f"Read more:   {guidance.docs}"
     yield ""
 
 
@@ -77,7 +79,9 @@ def _links(run: RunRow, retried_as: tuple[int, ...]) -> Iterator[str]:
 
 
 def _task(task: Task) -> Iterator[str]:
-    yield f"{task.stream}  {task.state}  {task.records:,} records{_changes(task)}"
+    # A Connection Test has one task, of no stream, whose steps are its stages.
+    told = f"{task.records:,} records{_changes(task)}" if task.stream else ""
+    yield f"{task.stream or 'Stages'}  {task.state}  {told}".rstrip()
     if task.message:
         yield f"  {task.message}"
     for step in task.steps:

@@ -1,121 +1,167 @@
 """`aiia doctor`: what is wrong with this installation, and the first thing to mend."""
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from aiia_pipelines.cli.exits import Exit, Stop, leave, tell
+from aiia_pipelines.cli import _doctor_failing as failing
+from aiia_pipelines.cli import _doctor_slow as slow
+from aiia_pipelines.cli import _doctor_starting as starting
+from aiia_pipelines.cli._doctor_dagster import web
+from aiia_pipelines.cli._doctor_finding import Finding, Ground, Guide, Scene, fault_of, problem
+from aiia_pipelines.cli.exits import Exit, Stop, leave
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.session import load, opened, output, prepared, reading
-from aiia_pipelines.config.faults import ConfigInvalid
+from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
 from aiia_pipelines.jobs.log import escape
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
-    from aiia_pipelines.config.settings import Settings
-
-_LEAST_FREE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check found; a warning has a remedy but leaves the installation usable."""
-
-    check: str
-    verdict: str = "ok"
-    note: str = ""
-    remedy: str = ""
-    exit_code: Exit = Exit.OK
-
-    @property
-    def mark(self) -> str:
-        """The sign it is shown with."""
-        return {"ok": "✓", "warning": "!", "problem": "✕"}[self.verdict]
+_GUIDES: dict[Guide, Callable[[Scene], Iterator[Finding]]] = {
+    "not-starting": starting.examine,
+    "failing": failing.examine,
+    "slow": slow.examine,
+}
+_WIDTH = 30  # characters of the longest check
+_TITLES: dict[Guide, str] = {
+    "installation": "Installation",
+    "not-starting": "Not starting",
+    "failing": "Failing",
+    "slow": "Slow",
+}
 
 
 @click.command(cls=Command)
-def doctor() -> None:
-    """Check everything in order, and say what to mend first."""
+@click.argument("about", required=False)
+@click.option("--guide", type=click.Choice(list(_GUIDES)), help="Only this one of the guides.")
+def doctor(about: str | None, guide: Guide | None) -> None:
+    """Check everything in order, and say what to mend first.
+
+    ABOUT is a connector or the number of a job run to look at; without it all are looked at.
+    """
     out = output()
-    findings = list(_examine())
+    findings = list(_examine(about, [guide] if guide else list(_GUIDES)))
     if out.form() in {"table", "plain"}:
-        out.lines(line for found in findings for line in _lines(found))
+        out.lines(_lines(findings))
     else:
-        out.rows(findings, _facts)
+        out.rows(findings, Finding.facts)
     first = next((found for found in findings if found.verdict == "problem"), None)
     if first is None:
         out.say("Nothing is in the way.")
         leave(Exit.OK)
-    out.say(f"Mend first: {first.check}. {first.remedy}")
+    out.say(f"Mend first: {first.check}. {first.remedy or first.note}")
     leave(first.exit_code)
 
 
-def _lines(found: Finding) -> Iterator[str]:
-    yield escape(f"{found.mark} {found.check:<20} {found.note}")
-    if found.remedy:
-        yield escape(f"{'':<22} → {found.remedy}")
+def _lines(findings: list[Finding]) -> Iterator[str]:
+    guide = None
+    for found in findings:
+        if found.guide != guide:
+            guide = found.guide
+            yield f"{_TITLES[guide]}:"
+        yield escape(f"  {found.mark} {found.check:<{_WIDTH}} {found.note}")
+        if found.remedy:
+            yield escape(f"  {'':<{_WIDTH + 2}} → {found.remedy}")
 
 
-def _facts(found: Finding) -> dict[str, Any]:
-    return {
-        "check": found.check,
-        "verdict": found.verdict,
-        "note": found.note,
-        "remedy": found.remedy,
-    }
-
-
-def _examine() -> Iterator[Finding]:
+def _examine(about: str | None, guides: list[Guide]) -> Iterator[Finding]:
     """Go through the checks; what a broken one leaves unknown is not asked again."""
+    from psycopg2 import OperationalError
+
     try:
         settings = load()
     except ConfigInvalid as fault:
-        yield _problem("settings", fault)
+        yield fault_of("settings", fault)
         return
     yield Finding("settings", note=f"home {settings.home}")
-    yield from _of_database()
-    yield from _of_files(prepared())
-    yield _disk(settings)
-
-
-def _of_database() -> Iterator[Finding]:
-    from psycopg2 import DatabaseError, OperationalError
-
     try:
         with reading(opened()) as db:
             yield Finding("database", note=f"PostgreSQL {db.server_version // 10000} answers")
-            for name, check in _DATABASE_CHECKS:
-                try:
-                    yield check(name, db)
-                except DatabaseError as fault:
-                    yield _problem(name, fault)
-                    return
+            version = _store_version(db)
+            yield version
+            if version.verdict == "ok":
+                yield from _with_database(_scene(db, about), guides)
+                return
     except (Stop, OperationalError) as fault:
-        yield _problem("database", fault)
+        yield fault_of("database", fault)
+    yield from _without_database(guides)
 
 
-def _store_version(name: str, db: "connection") -> Finding:
+def _with_database(scene: Scene, guides: list[Guide]) -> Iterator[Finding]:
+    from psycopg2 import DatabaseError
+
+    for guide in guides:
+        try:
+            for found in _GUIDES[guide](scene):
+                yield replace(found, guide=guide)
+        except DatabaseError as fault:
+            yield replace(fault_of("database", fault), guide=guide)
+
+
+def _without_database(guides: list[Guide]) -> Iterator[Finding]:
+    ground = _ground()
+    if "not-starting" in guides:
+        yield replace(starting.files(ground), guide="not-starting")
+    if "failing" in guides:
+        for found in (failing.secrets(ground), *failing.disks(ground)):
+            yield replace(found, guide="failing")
+
+
+def _ground() -> Ground:
+    from aiia_pipelines.config.folder import read_folder
+
+    settings = prepared()
+    return Ground(settings=settings, folder=read_folder(settings.connectors))
+
+
+def _scene(db: "connection", about: str | None) -> Scene:
+    ground = _ground()
+    settings, folder = ground.settings, ground.folder
+    scene = Scene(settings=settings, folder=folder, db=db, url=web(settings))
+    if about is None:
+        return scene
+    digits = about.removeprefix("#")
+    number = int(digits) if digits.isdecimal() else None
+    name = about if number is None else _connector_of(db, number)
+    if number is None and name not in folder.names and not _has_run(db, name):
+        raise UnknownConnector(name, folder.names)
+    return replace(scene, names=frozenset({name}), number=number)
+
+
+def _connector_of(db: "connection", number: int) -> str:
+    from aiia_pipelines.jobs.history import run
+
+    return run(db, number).connector
+
+
+def _has_run(db: "connection", name: str) -> bool:
+    from aiia_pipelines.jobs.history import Filter, list_runs
+
+    return bool(list_runs(db, Filter(connectors=(name,), limit=1)))
+
+
+def _store_version(db: "connection") -> Finding:
+    from psycopg2 import DatabaseError
+
     from aiia_pipelines.jobs.history import rows
 
-    files = sorted(_migrations().glob("[0-9]*.py"))
-    newest = files[-1].stem.partition("_")[0]
-    found = next(rows(db, "select version_num from aiia.alembic_version"), {"version_num": "none"})
+    check = "store version"
+    newest = max(_migrations().glob("[0-9]*.py")).stem.partition("_")[0]
+    try:
+        found = next(
+            rows(db, "select version_num from aiia.alembic_version"), {"version_num": "none"}
+        )
+    except DatabaseError as fault:
+        return fault_of(check, fault)
     version = str(found["version_num"])
     if version.partition("_")[0] == newest:
-        return Finding(name, note=f"version {version}")
-    return Finding(
-        name,
-        "problem",
-        f"version {version}, this program needs {newest}",
-        "Run `aiia migrate`.",
-        Exit.UNREACHABLE,
-    )
+        return Finding(check, note=f"version {version}")
+    note = f"version {version}, this program needs {newest}"
+    return problem(check, note, "Run `aiia migrate`.")
 
 
 def _migrations() -> Path:
@@ -123,93 +169,3 @@ def _migrations() -> Path:
 
     # Alembic itself would cost a second of CPU to tell the same.
     return Path(aiia_pipelines.__file__).parent / "jobs" / "migrations" / "versions"
-
-
-def _daemon(name: str, db: "connection") -> Finding:
-    from aiia_pipelines.jobs.history import HEARTBEAT_SECONDS, daemon_seconds
-
-    seconds = daemon_seconds(db)
-    if seconds is not None and seconds <= HEARTBEAT_SECONDS:
-        return Finding(name, note=f"seen {seconds:.0f} s ago")
-    note = "never seen" if seconds is None else f"not seen for {seconds:.0f} s"
-    remedy = "Start it with `aiia up`: schedules and queued job runs wait for it."
-    return Finding(name, "problem", note, remedy, Exit.UNREACHABLE)
-
-
-def _stuck(name: str, db: "connection") -> Finding:
-    from aiia_pipelines.jobs.history import HEARTBEAT_SECONDS, STATUSES, Filter, list_runs
-
-    wanted = Filter(states=STATUSES["running"] | STATUSES["preparing"], system=True, limit=1000)
-    silent = [
-        run
-        for run in list_runs(db, wanted)
-        if run.heartbeat_seconds is not None and run.heartbeat_seconds > HEARTBEAT_SECONDS
-    ]
-    if not silent:
-        return Finding(name, note="none")
-    numbers = ", ".join(f"#{run.number}" for run in silent[:5])
-    return Finding(
-        name,
-        "problem",
-        f"{numbers} gave no sign of life for over {HEARTBEAT_SECONDS:.0f} s",
-        f"Cancel it with `aiia jobs cancel {silent[0].number}`, then retry it.",
-        Exit.UNREACHABLE,
-    )
-
-
-def _attention(name: str, db: "connection") -> Finding:
-    from aiia_pipelines.jobs.history import Filter, list_runs
-
-    found = list_runs(db, Filter(needs_attention=True, limit=1000))
-    if not found:
-        return Finding(name, note="none")
-    numbers = ", ".join(f"#{run.number} {run.connector}" for run in found[:5])
-    return Finding(name, "warning", numbers, f"Run `aiia jobs show {found[0].number}`.")
-
-
-_DATABASE_CHECKS: tuple[tuple[str, Callable[[str, Any], Finding]], ...] = (
-    ("store version", _store_version),
-    ("daemon", _daemon),
-    ("stuck job runs", _stuck),
-    ("failures to look at", _attention),
-)
-
-
-def _of_files(settings: "Settings") -> Iterator[Finding]:
-    from aiia_pipelines.config.folder import read_folder
-    from aiia_pipelines.config.secrets import resolve_tree
-
-    folder = read_folder(settings.connectors)
-    if folder.problems:
-        remedy = "Run `aiia connectors validate` and correct the lines it names."
-        yield Finding("connector files", "problem", str(folder.problems[0]), remedy, Exit.CONFIG)
-    elif not folder.connectors:
-        remedy = "Make one: `aiia connectors new sql`."
-        yield Finding("connector files", "warning", f"none in {settings.connectors}", remedy)
-    else:
-        yield Finding("connector files", note=f"{len(folder.connectors)} can be used")
-    missing = []
-    for connector in folder.connectors.values():
-        try:
-            resolve_tree(connector.source, os.environ, settings.home)
-        except ConfigInvalid as fault:
-            missing.append(f"{connector.name}: {fault}")
-    if missing:
-        remedy = "Set the variable or file where the worker runs."
-        yield Finding("secrets", "problem", missing[0], remedy, Exit.CONFIG)
-    else:
-        yield Finding("secrets", note="all references lead to a value")
-
-
-def _disk(settings: "Settings") -> Finding:
-    folder = next(each for each in (settings.home, *settings.home.parents) if each.is_dir())
-    usage = shutil.disk_usage(folder)
-    note = f"{usage.free / (1 << 30):.1f} GiB free at {folder}"
-    if usage.free >= _LEAST_FREE_BYTES:
-        return Finding("disk space", note=note)
-    return Finding("disk space", "problem", note, "Free some space there.", Exit.UNREACHABLE)
-
-
-def _problem(check: str, fault: BaseException) -> Finding:
-    told = tell(fault)
-    return Finding(check, "problem", told.message, told.remedy, told.exit_code)

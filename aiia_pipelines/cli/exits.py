@@ -68,8 +68,16 @@ class Told:
         number = facts.pop("exit_code")
         return facts | {
             "retryable": self.exit_code in {Exit.UNREACHABLE, Exit.INTERRUPTED},
-            "docs": f"{_DOCS}#exit-{int(number)}",
+            "docs": _page(self.code) or f"{_DOCS}#exit-{int(number)}",
         }
+
+
+def _page(code: str) -> str:
+    """Return the page of a failure class; blank when the code is none."""
+    # Most commands end well, and do without the catalogue.
+    from aiia_pipelines.jobs.catalogue import CATALOGUE
+
+    return CATALOGUE[code].docs if code in CATALOGUE else ""
 
 
 _CODES = {code: code.name.lower().replace("_", "-") for code in Exit}

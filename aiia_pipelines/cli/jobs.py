@@ -1,5 +1,6 @@
 """`aiia jobs`: what ran, what runs, what went wrong."""
 
+import os
 import time
 from dataclasses import asdict
 from datetime import datetime, timedelta
@@ -86,11 +87,12 @@ def _wanted(
 def show(number: int) -> None:
     """Show one job run: what it means, what to do, its steps and figures."""
     from aiia_pipelines.cli.describe import describe
+    from aiia_pipelines.config.settings import destination_urls
     from aiia_pipelines.jobs import details
 
     session = opened()
     with reading(session) as db:
-        found = details.show(db, number)
+        found = details.show(db, number, destination_urls(os.environ))
     parts = {key: value for key, value in asdict(found).items() if key != "run"}
     output().one(facts_of(found.run) | parts, lambda: describe(found, session.settings.timezone))
 

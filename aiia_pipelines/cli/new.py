@@ -14,6 +14,7 @@ from aiia_pipelines.cli.session import output, prepared
 if TYPE_CHECKING:
     from aiia_pipelines.config.connector import Connector
     from aiia_pipelines.config.settings import Settings
+    from aiia_pipelines.sync.probe import Probed
 
 
 @click.command(cls=Command)
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
 @click.option("--password-ref", help="${env:NAME} or ${file:/path}; empty for none.")
 @click.option("--table", "tables", multiple=True, help="For example public.orders; repeatable.")
 @click.option("--schedule", default="", help="Five cron fields; by hand when not given.")
-@click.option("--test/--no-test", "tested", default=True, help="Connect before writing.")
-def new(kind: str, *, tables: tuple[str, ...], tested: bool, **given: str | None) -> None:
+@click.option("--test/--no-test", "tests", default=True, help="Connect before writing.")
+@click.option("--untested", is_flag=True, help="Write the file although its test failed.")
+def new(
+    kind: str, *, tables: tuple[str, ...], tests: bool, untested: bool, **given: str | None
+) -> None:
     """Write a connector file, once it was checked and its Connection Test passed."""
     import yaml
 
@@ -35,14 +39,19 @@ def new(kind: str, *, tables: tuple[str, ...], tested: bool, **given: str | None
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     path = settings.connectors / f"{answers['name']}.yaml"
     connector = _checked(settings, path, text)
-    if tested:
-        _test(connector, settings, out)
+    tested = _tested(connector, settings, out) if tests else None
+    if tested is not None and tested.failure is not None and not untested:
+        _agreed(tested, out)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Never over a file that came in the meantime.
     with path.open("x", encoding="utf-8") as file:
         file.write(text)
     out.one(
-        {"connector": connector.name, "file": str(path)},
+        {
+            "connector": connector.name,
+            "file": str(path),
+            "test": tested.state.value if tested is not None else None,
+        },
         lambda: [f"✓ {path} is written. Refresh it with `aiia sync {connector.name}`."],
     )
 
@@ -109,15 +118,32 @@ def _checked(settings: "Settings", path: Path, text: str) -> "Connector":
     return drafted.connectors[name]
 
 
-def _test(connector: "Connector", settings: "Settings", out: Output) -> None:
-    from aiia_pipelines.cli.probe import Tested, line_of, run_stages
+def _tested(connector: "Connector", settings: "Settings", out: Output) -> "Probed":
+    from aiia_pipelines.sync.probe import Probed, Watch, run_stages
+    from aiia_pipelines.sync.probe_wording import line_of, lines_of
 
-    tested = Tested(connector.name, connector.title)
-    run_stages(connector, settings, tested, lambda stage: out.say(line_of(stage)))
-    if tested.failure is not None:
-        raise Stop(
-            exit_of([tested.state]),
-            f"Nothing was written: {tested.failure.headline}",
-            code=tested.failure.code,
-            remedy=f"{tested.failure.remedy()} Or write the file unproven with --no-test.",
-        )
+    tested = Probed(connector.name, connector.title)
+    out.say(f"Connection test ({connector.title})")
+    watch = Watch(ended=lambda stage: out.say(line_of(stage)))
+    run_stages(connector, settings.home, tested, watch)
+    for line in lines_of(tested):
+        out.say(line)
+    return tested
+
+
+def _agreed(tested: "Probed", out: Output) -> None:
+    """Let a person decide whether to keep a file whose test failed.
+
+    Raises:
+        Stop: Nobody wants it, or nobody can be asked.
+    """
+    failure = tested.failure
+    question = "The Connection Test failed. Write the file all the same?"
+    if failure is None or (out.asks() and click.confirm(question, default=False, err=True)):
+        return
+    raise Stop(
+        exit_of([tested.state]),
+        f"Nothing was written: {failure.headline}",
+        code=failure.code,
+        remedy=f"{failure.remedy()} Or write the file all the same with --untested.",
+    )

@@ -57,13 +57,13 @@ def asked(connector: "Connector", question: Callable[["Source"], Answer]) -> Ans
     Raises:
         Stop: The source could not be asked, or its rows are not what the contract says.
     """
-    from aiia_pipelines.cli.probe import opened_source
     from aiia_pipelines.connectors.base import SourceFault
     from aiia_pipelines.jobs.failures import classify
     from aiia_pipelines.sync.faults import ContractBroken
+    from aiia_pipelines.sync.probe import opened_source
 
     try:
-        with opened_source(connector, prepared()) as source:
+        with opened_source(connector, prepared().home) as source:
             source.connect()
             return question(source)
     except (SourceFault, ContractBroken) as fault:

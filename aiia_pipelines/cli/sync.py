@@ -160,7 +160,9 @@ _STREAM_COLUMNS = (
 
 def _explain(shown: Output, jobs: "JobStore", row: Any) -> None:  # noqa: ANN401
     """Tell every cause of a job run that did not go well once, with the streams that it hit."""
+    from aiia_pipelines.config.settings import destination_urls
     from aiia_pipelines.jobs.failures import CATALOGUE, Failure
+    from aiia_pipelines.jobs.families import concerned
 
     causes: dict[tuple[str, str], list[str]] = {}
     for stream, _, code, message in jobs.failures_of(row.number):
@@ -176,7 +178,8 @@ def _explain(shown: Output, jobs: "JobStore", row: Any) -> None:  # noqa: ANN401
         shown.say(f"#{row.number}{hit}: {kind.badge} ({code}): {message}")
         shown.say(f"    Cause: {kind.cause}")
         shown.say(f"    What to do: {failure.remedy()}")
-        shown.say(f"    How to verify: {failure.verify()}")
+        family = concerned(kind.origin, row.config, destination_urls(os.environ))
+        shown.say(f"    How to verify: {failure.verify(family=family)}")
     if causes:
         shown.say(f"    More: `aiia jobs show {row.number}`, `aiia jobs logs {row.number}`")
 

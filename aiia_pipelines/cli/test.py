@@ -1,6 +1,7 @@
 """`aiia test`: can the source be reached, and may its streams be read."""
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -8,27 +9,36 @@ import click
 from aiia_pipelines.cli.exits import Exit, exit_of, leave
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.output import Output, to_json
-from aiia_pipelines.cli.session import Session, load, output, started, store
+from aiia_pipelines.cli.session import Session, load, output, person, started, store
+from aiia_pipelines.cli.times import Duration
 from aiia_pipelines.jobs.log import escape
 
 if TYPE_CHECKING:
-    from aiia_pipelines.cli.probe import Staged, Tested
     from aiia_pipelines.config.connector import Connector
     from aiia_pipelines.config.faults import Problem
     from aiia_pipelines.config.settings import Settings
+    from aiia_pipelines.sync.probe import Probed, Staged
 
 
 @click.command(cls=Command)
 @click.argument("name", required=False)
 @click.option("--all", "every", is_flag=True, help="Every connector, one after the other.")
-def test(name: str | None, *, every: bool) -> None:
-    """Run a Connection Test, step by step."""
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="20s",
+    show_default=True,
+    help="How long the test of a connector may take in all.",
+)
+def test(name: str | None, *, every: bool, timeout: timedelta) -> None:
+    """Run a Connection Test: name, port, encryption, login, permissions, a row of each stream."""
     if bool(name) == every:
         raise click.UsageError("Name a connector, or say --all.")
     out = output()
+    seconds = timeout.total_seconds()
     chosen, broken = _chosen(load(), name)
     with started() as session:
-        tests = [_tested(session, connector, out) for connector in chosen]
+        tests = [_tested(session, connector, out, seconds) for connector in chosen]
     _write(tests, out)
     for problem in broken:
         out.say(f"✕ {problem}")
@@ -47,8 +57,10 @@ def _chosen(
     return list(folder.connectors.values()), folder.problems
 
 
-def _tested(session: Session, connector: "Connector", out: Output) -> "Tested":
-    from aiia_pipelines.cli.probe import Tested, lines_of, run_recorded
+def _tested(session: Session, connector: "Connector", out: Output, seconds: float) -> "Probed":
+    from aiia_pipelines.sync.probe import Probed
+    from aiia_pipelines.sync.probe_wording import line_of, lines_of
+    from aiia_pipelines.sync.recorded_probe import run_as_job
 
     for_people = out.form() in {"table", "plain"}
 
@@ -61,22 +73,21 @@ def _tested(session: Session, connector: "Connector", out: Output) -> "Tested":
             out.say(line)
 
     def report(stage: "Staged") -> None:
-        from aiia_pipelines.cli.probe import line_of
-
         tell(line_of(stage))
 
-    tested = Tested(connector.name, connector.title)
+    tested = Probed(connector.name, connector.title, seconds)
     tell(f"Connection test ({connector.title})")
     with store(session) as opened_store:
-        run_recorded(opened_store, connector, session.settings, tested, report)
+        home = session.settings.home
+        run_as_job(opened_store, connector, home, tested, report, by=person())
     for line in lines_of(tested):
         tell(line)
     tell(f"  Recorded as job run #{tested.number}.")
     return tested
 
 
-def _write(tests: list["Tested"], out: Output) -> None:
-    from aiia_pipelines.cli.probe import facts_of
+def _write(tests: list["Probed"], out: Output) -> None:
+    from aiia_pipelines.sync.probe_wording import facts_of
 
     form = out.form()
     if form == "json":

@@ -17,7 +17,7 @@ from aiia_pipelines.cli.output import Output
 from aiia_pipelines.control import Launched
 from aiia_pipelines.jobs.badge import BADGES
 from aiia_pipelines.jobs.log import render
-from aiia_pipelines.jobs.lost import Lost, end_lost
+from aiia_pipelines.jobs.lost import Lost, death_of, end_lost
 from aiia_pipelines.jobs.state import FINAL, JobState, family
 from aiia_pipelines.jobs.store import JobStore
 
@@ -70,7 +70,8 @@ class Watch:
         since = self._gone.setdefault(run.number, time.monotonic())
         if time.monotonic() - since > _GONE:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            end_lost(self.store, Lost(run.number, None, f"The process of this run {how}."))
+            death = death_of(self.store, run.number, how)
+            end_lost(self.store, Lost(run.number, None, death))
 
     # -- what people see --------------------------------------------------------------------
 

@@ -78,6 +78,13 @@ def destination_url(name: str, environ: Mapping[str, str]) -> str | None:
     return environ.get(f"AIIA_DESTINATION_{name.upper()}", "").strip() or None
 
 
+def destination_urls(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the URLs of all destinations that are set, by the name that connector files use."""
+    prefix = "AIIA_DESTINATION_"
+    names = (key.removeprefix(prefix).lower() for key in environ if key.startswith(prefix))
+    return {name: url for name in names if (url := destination_url(name, environ))}
+
+
 def _port(name: str, text: str) -> int:
     """Read a TCP port."""
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0

@@ -2,9 +2,14 @@
 
 import socket
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from aiia_pipelines.connectors.base import SourceFault
+
+# An address that documentation may use and nobody has: the way there is the default route.
+_ANYWHERE = "203.0.113.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,17 @@ def reach(host: str, port: int, timeout: float) -> Reached:
         except OSError as refused:
             fault = refused
     raise _fault(fault, place, timeout) from fault
+
+
+def outbound(addresses: Sequence[str]) -> str:
+    """Tell the address that this machine sends from to the first that it has a route to; empty without any."""
+    for address in (*addresses, _ANYWHERE):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as unsent:
+            # Connecting a UDP socket looks up the route and sends nothing.
+            unsent.connect((address, 1))
+            return str(unsent.getsockname()[0])
+    return ""
 
 
 def timed_out(place: str, timeout: float) -> SourceFault:

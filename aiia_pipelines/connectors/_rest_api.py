@@ -10,7 +10,6 @@ import httpx
 from aiia_pipelines.connectors import _rest_json as exact
 from aiia_pipelines.connectors._rest_auth import Login
 from aiia_pipelines.connectors._rest_client import Client
-from aiia_pipelines.connectors._rest_faults import unusable
 from aiia_pipelines.connectors._rest_message import Answer, Ask
 from aiia_pipelines.connectors._rest_options import StreamOptions
 from aiia_pipelines.connectors._web_address import Origin
@@ -85,8 +84,12 @@ def _document(answer: Answer, url: str) -> exact.Json:
     kind = answer.headers.get("content-type", "")
     name = kind.partition(";")[0].strip().lower()
     if not _JSON.fullmatch(name):
-        raise unusable(
-            f"Protocol error. {url} answered {name[:60]} where JSON was expected.", place
+        raise SourceFault(
+            f"Unexpected content type. {url} answered {name[:60] or 'nothing named'} where JSON was"
+            " expected.",
+            "protocol:content-type",
+            "protocol:error",
+            place=place,
         )
     charset = _CHARSET.search(kind)
     try:

@@ -110,7 +110,8 @@ def _granted(answer: Answer, ask: Ask) -> Mapping[str, Any]:
                 "login:credentials",
                 place=place,
             )
-        raise refused(answer.status, ask.shown, place, words=words_of(answer.body))
+        words = words_of(answer.body)
+        raise refused(answer.status, ask.shown, place, words=words, challenge=str(error))
     token = told.get("access_token") if isinstance(told, dict) else None
     if not isinstance(token, str) or not token or not token.isascii() or not token.isprintable():
         raise unusable(f"Protocol error. {ask.shown} answered without an access_token.", place)

@@ -42,6 +42,7 @@ class Client:
         self._reached: dict[Origin, Reached] = {}
         self._sockets = OpenSockets()
         self._due = 0.0
+        self.patience = options.max_wait
         self._late = False
 
     def open(self) -> None:
@@ -98,7 +99,7 @@ class Client:
                 return self._followed(ask, taken)
             except (faults.RateLimited, faults.Passing, _Broken) as fault:
                 pause = self._pause_after(fault, ask, attempt)
-                if pause is None or waited + pause > self._options.max_wait:
+                if pause is None or waited + pause > self.patience:
                     raise self._told(fault, Origin.of(ask.url)) from fault.__cause__
                 if isinstance(fault, faults.Passing) and not fault.sent:
                     # The host may have moved: its address is looked up, and checked, once more.
@@ -152,7 +153,12 @@ class Client:
             if answer.status not in _REDIRECTS:
                 raise _refusal(answer, ask, place)
             ask = self._redirected(ask, answer, place)
-        raise faults.unusable(f"Protocol error. {ask.shown} redirects again and again.", place)
+        raise SourceFault(
+            f"Redirect loop. {ask.shown} redirects again and again.",
+            "http:redirect-loop",
+            "protocol:error",
+            place=place,
+        )
 
     def _redirected(self, ask: Ask, answer: Answer, place: str) -> Ask:
         target = urljoin(ask.url, answer.headers.get("location", ""))
@@ -271,6 +277,11 @@ class _Broken(SourceFault):
 def _refusal(answer: Answer, ask: Ask, place: str) -> SourceFault:
     wait = retry_after(answer.headers) if answer.status in faults.BUSY else None
     fault = faults.refused(
-        answer.status, ask.shown, place, words=faults.words_of(answer.body), retry_after=wait
+        answer.status,
+        ask.shown,
+        place,
+        words=faults.words_of(answer.body),
+        challenge=answer.headers.get("www-authenticate", ""),
+        retry_after=wait,
     )
     return _Broken(fault) if answer.status in faults.BROKEN and wait is None else fault

@@ -1,11 +1,13 @@
 """What goes wrong between here and a web server, in sentences and signals."""
 
+import re
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import httpx
 
+from aiia_pipelines.connectors import _tls_faults as tls
 from aiia_pipelines.connectors._reach import timed_out
 from aiia_pipelines.connectors._rest_json import Unreadable, read
 from aiia_pipelines.connectors.base import SourceFault
@@ -24,11 +26,28 @@ _WORDS = {
     403: "Permission denied",
     404: "Not found",
     405: "The server does not take this method",
+    407: "Proxy failure: a proxy on the way wants a login of its own",
     410: "Gone for good",
     422: "The server does not accept the parameters",
     429: "Rate limited",
     503: "The server is unavailable",
+    507: "The disk of the server is full",
 }
+# What is meant when a refusal, or its challenge, speaks of these; the status alone says less.
+_SAID = tuple(
+    (statuses, re.compile(words, re.IGNORECASE), signal, sentence)
+    for statuses, words, signal, sentence in (
+        (
+            {400, 401, 403},
+            r"insufficient_user_authentication|multi-?factor|two-factor|second factor|\bmfa(?:_|\b)",
+            "login:second-factor",
+            "Second factor required",
+        ),
+        ({401}, r"\bexpired\b|token_expired|expired_token", "login:expired", "Credentials expired"),
+        ({403}, r"\bquota|(?:daily|monthly) limit", "source:quota", "Quota exceeded"),
+        ({429}, r"\b(?:daily|monthly|per[ -](?:day|month))\b", "source:quota", "Quota exceeded"),
+    )
+)
 # What these say may repeat the credentials that were refused.
 _SILENT = {401, 403, 407}
 _EXPLAINING = ("error_description", "detail", "message", "error", "title", "errors")
@@ -71,9 +90,19 @@ def cancelled(place: str) -> SourceFault:
 
 
 def refused(
-    status: int, shown: str, place: str, *, words: str = "", retry_after: float | None = None
+    status: int,
+    shown: str,
+    place: str,
+    *,
+    words: str = "",
+    challenge: str = "",
+    retry_after: float | None = None,
 ) -> SourceFault:
     """Say what the status of an answer means; `shown` is the URL without its query."""
+    for statuses, pattern, signal, sentence in _SAID:
+        if status in statuses and pattern.search(f"{challenge} {words}"):
+            told = f"{sentence}. {shown} answered {status}."
+            return SourceFault(told, signal, f"http:{status}", place=place)
     meaning = _WORDS.get(status) or (
         "The server failed" if status >= 500 else "The server refuses the request"
     )
@@ -157,13 +186,8 @@ def _unconnected(fault: httpx.ConnectError, place: str) -> SourceFault:
     while inner is not None:
         if isinstance(inner, ssl.SSLEOFError):
             break
-        if isinstance(inner, ssl.SSLError):
-            reason = getattr(inner, "verify_message", "") or str(inner.reason or "").lower()
-            return SourceFault(
-                f"TLS failure. {place} cannot be trusted: {reason.replace('_', ' ')}.",
-                "tls:failure",
-                place=place,
-            )
+        if isinstance(inner, ssl.SSLError) and (told := tls.told(inner, place)) is not None:
+            return SourceFault(told[0], told[1], "tls:failure", place=place)
         if isinstance(inner, ConnectionRefusedError):
             sentence = f"Connection refused. Nothing listens on {place}, or a firewall rejects it."
             return Passing(sentence, "errno:ECONNREFUSED", place=place, sent=False)

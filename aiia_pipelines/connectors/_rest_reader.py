@@ -1,9 +1,6 @@
 """The streams of one JSON API, read."""
 
-import socket
-import ssl
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from email.utils import parsedate_to_datetime
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +15,8 @@ from aiia_pipelines.connectors._rest_cursor import Cursor
 from aiia_pipelines.connectors._rest_options import OAuth2, Options, StreamOptions
 from aiia_pipelines.connectors._rest_pages import Page, Walk
 from aiia_pipelines.connectors._rest_spool import Spool
+from aiia_pipelines.connectors._sample import counted
+from aiia_pipelines.connectors._tls import Peer, look
 from aiia_pipelines.connectors._web_address import Origin
 from aiia_pipelines.connectors.base import (
     Batch,
@@ -45,6 +44,10 @@ class RestReader:
         self._types: dict[str, dict[str, ColumnType | None]] = {}
         self._first: dict[str, Page] = {}
         self._spool: tuple[str, Reading, Spool] | None = None
+
+    def hurry(self) -> None:
+        """Wait for nothing: what passes at the third attempt only is no good connection."""
+        self._client.patience = 0
 
     def connect(self) -> None:
         """Reach the server, and fetch a token if that is how to log in."""
@@ -126,24 +129,28 @@ class RestReader:
         self._client.resume()
         if stream.name not in self._types:
             self.columns(stream)
+        yield from self._read(stream, reading, self._pages(stream, reading))
+
+    def _read(
+        self, stream: Stream, reading: Reading, pages: Iterable[tuple[Page, bool]]
+    ) -> Iterator[Batch]:
         cursor = self._cursor(stream, reading)
         kinds = self._types[stream.name]
         readers = [(name, reader(kinds.get(name))) for name in reading.names]
         known = None if _options(stream).fields is not None else set(kinds)
-        for page, resumable in self._pages(stream, reading, cursor):
+        for page, resumable in pages:
             wanted = list(self._wanted(page, cursor, known, stream))
             rows = [[read(record.get(name)) for name, read in readers] for _, record in wanted]
             mark = {"after": page.after or _DONE} if resumable else None
             yield from _batches(page, rows, [place for place, _ in wanted], stream.batch_rows, mark)
 
-    def _pages(
-        self, stream: Stream, reading: Reading, cursor: Cursor | None
-    ) -> Iterator[tuple[Page, bool]]:
+    def _pages(self, stream: Stream, reading: Reading) -> Iterator[tuple[Page, bool]]:
         if reading.after is None and (spool := self._put_by(stream, reading)) is not None:
             yield from ((page, False) for page in spool.pages())
             self._drop_spool()
             return
         state = reading.after["after"] if reading.after else None
+        cursor = self._cursor(stream, reading)
         if state != _DONE:
             yield from ((page, True) for page in self._walk(stream, cursor).pages(state))
 
@@ -187,26 +194,11 @@ class RestReader:
         return f"{reached.address}:{self._origin.port} from {reached.outbound}"
 
     def stage_tls(self) -> str:
-        """Agree on encryption, and tell how long the certificate lasts."""
+        """Agree on encryption, and tell about the certificate."""
         origin, seconds = self._origin, self._options.connect_timeout
-        address = (self._client.reach(origin).address, origin.port)
-        try:
-            with (
-                socket.create_connection(address, timeout=seconds) as plain,
-                self._client.tls().wrap_socket(plain, server_hostname=origin.host) as secure,
-            ):
-                version, certificate = secure.version(), secure.getpeercert() or {}
-        except ssl.SSLError as fault:
-            reason = (
-                getattr(fault, "verify_message", "") or str(fault.reason or "broken off").lower()
-            )
-            raise SourceFault(
-                f"TLS failure. {origin.place} cannot be trusted: {reason.replace('_', ' ')}.",
-                "tls:failure",
-                place=origin.place,
-            ) from fault
-        ends = parsedate_to_datetime(str(certificate["notAfter"]))
-        return f"{version}, certificate valid until {ends:%Y-%m-%d}"
+        address = self._client.reach(origin).address
+        peer = Peer(host=origin.host, address=address, port=origin.port, seconds=seconds)
+        return look(peer, self._client.tls())
 
     def stage_login(self, streams: Sequence[Stream]) -> str:
         """Log in: with a token if there is one to fetch, else by asking for the first page."""
@@ -222,21 +214,22 @@ class RestReader:
                     raise
         return self._options.auth.type if self._options.auth else "without credentials"
 
-    def stage_permission(self, streams: Sequence[Stream]) -> str:
-        """Ask for the first page of each stream."""
-        for stream in streams:
-            if stream.name not in self._first:
-                self._first[stream.name] = self._first_page(stream)
-        return f"{len(streams)} of {len(streams)} streams can be read"
+    def stage_permission(self, stream: Stream) -> str:
+        """Ask for the first page of a stream."""
+        if stream.name not in self._first:
+            self._first[stream.name] = self._first_page(stream)
+        return f"{counted(len(self._first[stream.name].records), 'record')} in the first page"
 
-    def stage_query(self, streams: Sequence[Stream]) -> str:
-        """Describe the first page of each stream."""
-        counts = []
-        for stream in streams:
-            page = self._first[stream.name]
-            self._described(stream, page)
-            counts.append(f"{len(page.records):,} of {stream.name}")
-        return f"records in the first page: {', '.join(counts)}"
+    def stage_query(self, stream: Stream) -> str:
+        """Read the first page of a stream, which was asked for already, as a sync does."""
+        page = self._first[stream.name]
+        names = [column.name for column in self._described(stream, page)]
+        reading = Reading(names=names, cursor=_cursor_at_source(stream))
+        batches = self._read(stream, reading, [(page, False)])
+        found = next(batches, None)
+        if found is None:
+            return "no records yet"
+        return f"{counted(len(found), 'record')} of {counted(len(names), 'column')} read"
 
     # -- ending -----------------------------------------------------------------------------
 
@@ -248,6 +241,11 @@ class RestReader:
         """Close every connection and drop what was put by."""
         self._drop_spool()
         self._client.close()
+
+
+def _cursor_at_source(stream: Stream) -> str | None:
+    own = stream.columns.get(stream.cursor or "")
+    return (own.from_ if own is not None else None) or stream.cursor
 
 
 class _Greatest:

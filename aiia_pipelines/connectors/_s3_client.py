@@ -18,11 +18,13 @@ from botocore.awsrequest import (
     AWSHTTPSConnectionPool,
 )
 from botocore.config import Config
+from botocore.httpsession import get_cert_path
 
 from aiia_pipelines.connectors import _s3_faults as faults
 from aiia_pipelines.connectors._reach import Reached, resolve
 from aiia_pipelines.connectors._s3_options import Options
 from aiia_pipelines.connectors._sockets import OpenSockets
+from aiia_pipelines.connectors._tls import Peer, look
 from aiia_pipelines.connectors._web_address import Origin, reach_allowed
 from aiia_pipelines.connectors.base import SourceFault
 from aiia_pipelines.jobs.redaction import REDACTOR
@@ -37,6 +39,7 @@ class Client:
         """Keep the options; nothing is opened yet."""
         self.options = options
         self.stopped = threading.Event()
+        self.attempts = _ATTEMPTS
         self._sockets = OpenSockets()
         self._boto: Any = None
 
@@ -66,6 +69,32 @@ class Client:
         options = self.options
         return reach_allowed(self.origin, options.connect_timeout, private=options.allow_private)
 
+    def look(self) -> str:
+        """Agree on encryption and tell about the certificate, trusting whom the calls trust.
+
+        Raises:
+            SourceFault: Both sides do not agree, or the certificate is not to be trusted.
+        """
+        origin, seconds = self.origin, self.options.connect_timeout
+        self._check_authority()
+        trusted = get_cert_path(self.options.ca_file or os.environ.get("AWS_CA_BUNDLE") or True)
+        context = ssl.create_default_context(cafile=trusted)
+        address = self.reach().address
+        return look(
+            Peer(host=origin.host, address=address, port=origin.port, seconds=seconds), context
+        )
+
+    def _check_authority(self) -> None:
+        file = self.options.ca_file
+        if file is None:
+            return
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as fault:
+            raise SourceFault(
+                f"The ca_file {file} cannot be read as a certificate.", "config:invalid"
+            ) from fault
+
     def open(self) -> None:
         """Prepare the calls."""
         for name in ("boto3", "botocore", "urllib3", "s3transfer"):
@@ -79,14 +108,7 @@ class Client:
             session.set_config_variable("config_file", os.devnull)
             session.set_config_variable("credentials_file", os.devnull)
             secrets = _secrets(options)
-        if options.ca_file is not None:
-            try:
-                ssl.create_default_context(cafile=options.ca_file)
-            except OSError as fault:
-                raise SourceFault(
-                    f"The ca_file {options.ca_file} cannot be read as a certificate.",
-                    "config:invalid",
-                ) from fault
+        self._check_authority()
         with self.translated(f"Bucket {options.bucket}"):
             self._boto = session.create_client(
                 "s3",
@@ -103,7 +125,7 @@ class Client:
         return Config(
             connect_timeout=options.connect_timeout,
             read_timeout=options.read_timeout,
-            retries={"mode": "standard", "total_max_attempts": _ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": self.attempts},
             signature_version=UNSIGNED if options.login == "anonymous" else "s3v4",
             s3={"addressing_style": options.addressing},
             ignore_configured_endpoint_urls=options.login != "ambient",
@@ -166,10 +188,13 @@ class Client:
         self.stop_if_asked()
         try:
             with self.translated(what):
-                return getattr(self.api, call)(Bucket=self.options.bucket, **arguments)
+                found = getattr(self.api, call)(Bucket=self.options.bucket, **arguments)
+            if call == "list_objects_v2":
+                faults.refuse_pages(found, self.place)
         except SourceFault:
             self.stop_if_asked()
             raise
+        return found
 
     def listed(self, prefix: str) -> Iterator[dict[str, Any]]:
         """List the objects whose keys begin so, a thousand at a time."""

@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from botocore import exceptions as boto
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
+from aiia_pipelines.connectors import _tls_faults as tls
 from aiia_pipelines.connectors._reach import timed_out
 from aiia_pipelines.connectors.base import SourceFault
 
 Seconds = tuple[float, float]
 _CREDENTIALS = ("Invalid credentials", "login:credentials")
+_EXPIRED = ("Credentials expired", "login:expired")
+_QUOTA = ("Quota exceeded", "source:quota")
 _FORBIDDEN = ("Permission denied", "")
 _MISSING = ("Not found", "source:not-found")
 _BUSY = ("Rate limited: the store wants fewer requests", "source:unavailable")
@@ -34,10 +38,14 @@ _MEANING: Mapping[str, tuple[str, str]] = {
         (
             _CREDENTIALS,
             (
-                "InvalidAccessKeyId SignatureDoesNotMatch ExpiredToken InvalidToken TokenRefreshRequired"
-                " InvalidSecurity NotSignedUp AuthorizationHeaderMalformed ExpiredTokenException"
-                " UnrecognizedClientException 401"
+                "InvalidAccessKeyId SignatureDoesNotMatch InvalidToken InvalidSecurity NotSignedUp"
+                " AuthorizationHeaderMalformed UnrecognizedClientException 401"
             ),
+        ),
+        (_EXPIRED, "ExpiredToken ExpiredTokenException TokenRefreshRequired"),
+        (
+            _QUOTA,
+            "QuotaExceeded ServiceQuotaExceeded ServiceQuotaExceededException LimitExceededException",
         ),
         (_FORBIDDEN, "AccessDenied AllAccessDisabled AccountProblem KMS.DisabledException 403"),
         (_MISSING, "NoSuchBucket NoSuchKey NoSuchVersion 404"),
@@ -79,16 +87,33 @@ def refused(fault: boto.ClientError, what: str, place: str) -> SourceFault:
     """Say what the refusal of a store means; its own words may hold parts of the request."""
     code = code_of(fault)
     told = fault.response.get("ResponseMetadata", {})
-    if "html" in str(told.get("HTTPHeaders", {}).get("content-type", "")):
-        # A web page with status 200 is passed on by botocore as a failure of the store.
-        sentence = f"Protocol error. {place} answered with a web page; it is no S3 store."
-        return SourceFault(sentence, "protocol:error", place=place)
+    if _is_page(told):
+        return _page(place)
     sentence, known = _MEANING.get(code, ("The store refuses", ""))
     status = told.get("HTTPStatusCode", 0)
     if not known and code not in _MEANING and isinstance(status, int) and status >= 500:
         known = "source:unavailable"
     signals = (f"aws:{code}", *((known,) if known else ()))
     return SourceFault(f"{sentence}. {what}: {code}.", *signals, place=place)
+
+
+def refuse_pages(found: Mapping[str, Any], place: str) -> None:
+    """Refuse a list of objects that is none: botocore reads a web page as a list without entries.
+
+    Raises:
+        SourceFault: It is a web page.
+    """
+    if _is_page(found.get("ResponseMetadata", {})):
+        raise _page(place)
+
+
+def _is_page(told: Mapping[str, Any]) -> bool:
+    return "html" in str(told.get("HTTPHeaders", {}).get("content-type", ""))
+
+
+def _page(place: str) -> SourceFault:
+    sentence = f"Unexpected content type. {place} answered with a web page; it is no S3 store."
+    return SourceFault(sentence, "protocol:content-type", "protocol:error", place=place)
 
 
 def changed(key: str, place: str) -> SourceFault:
@@ -129,8 +154,13 @@ _NETWORK: tuple[tuple[tuple[type[Exception], ...], str, str], ...] = (
         "config:invalid",
     ),
     (
-        (RecursionError, ResponseParserError),
-        "Protocol error. What answers at {place} is no S3 store, or redirects for ever.",
+        (RecursionError,),
+        "Redirect loop. {place} redirects again and again. {what}.",
+        "http:redirect-loop",
+    ),
+    (
+        (ResponseParserError,),
+        "Protocol error. What answers at {place} is no S3 store.",
         "protocol:error",
     ),
 )
@@ -142,6 +172,8 @@ def _network(fault: BaseException, what: str, place: str, seconds: Seconds) -> S
     if isinstance(fault, boto.ReadTimeoutError):
         told = f"Read timeout. {place} sent nothing for {seconds[1]:g} seconds. {what}."
         return Lost(told, "read:timeout", place=place)
+    if isinstance(fault, boto.SSLError) and (told_tls := tls.told(fault, place)) is not None:
+        return SourceFault(told_tls[0], told_tls[1], "tls:failure", place=place)
     for classes, sentence, signal in _NETWORK:
         if isinstance(fault, classes):
             return SourceFault(sentence.format(place=place, what=what), signal, place=place)

@@ -9,6 +9,7 @@ from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._s3_client import Client
 from aiia_pipelines.connectors._s3_objects import Found, ObjectStream, objects
 from aiia_pipelines.connectors._s3_options import Options, StreamOptions
+from aiia_pipelines.connectors._sample import counted
 from aiia_pipelines.connectors._tabular import DataFile, read_batches, read_columns
 from aiia_pipelines.connectors.base import Batch, Position, Reading, SourceColumn, SourceFault
 
@@ -23,6 +24,10 @@ class S3Reader:
         """Keep the options; nothing is opened yet."""
         self._options = options
         self._client = Client(options)
+
+    def hurry(self) -> None:
+        """Try everything once: what passes at the third attempt only is no good connection."""
+        self._client.attempts = 1
 
     def connect(self) -> None:
         """Reach the store and look into the bucket."""
@@ -112,6 +117,10 @@ class S3Reader:
         reached = self._client.reach()
         return f"{reached.address}:{self._client.origin.port} from {reached.outbound}"
 
+    def stage_tls(self) -> str:
+        """Agree on encryption, trusting whom the client trusts."""
+        return self._client.look()
+
     def stage_login(self) -> str:
         """Look into the bucket."""
         self.connect()
@@ -121,15 +130,12 @@ class S3Reader:
             else self._options.login
         )
 
-    def stage_permission(self, streams: Sequence[Stream]) -> str:
-        """List the objects of each stream."""
-        counts = [f"{len(self._listed(stream)):,} of {stream.name}" for stream in streams]
-        return f"objects: {', '.join(counts)}"
-
-    def stage_query(self, streams: Sequence[Stream]) -> str:
-        """Describe the columns of each stream."""
-        counts = [f"{len(self.columns(stream)):,} of {stream.name}" for stream in streams]
-        return f"columns: {', '.join(counts)}"
+    def stage_permission(self, stream: Stream) -> str:
+        """List the objects of a stream, and open the first."""
+        found = self._listed(stream)
+        for one in found[:1]:
+            self._stream(one).close()
+        return counted(len(found), "object")
 
     # -- ending -----------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 import adbc_driver_manager as adbc
@@ -26,7 +27,19 @@ class _Cancelled(Exception):
     sqlstate = "57014"
 
 
-_FAULTS = (adbc.Error, pa.ArrowException, OSError, _Cancelled)
+class _TooLong(Exception):
+    """The server took longer than it may, and was told to stop."""
+
+    sqlstate = "57014"
+
+
+class Silent(Exception):
+    """The server neither sends nor stops: the wire to it is dead."""
+
+
+_FAULTS = (adbc.Error, pa.ArrowException, OSError, _Cancelled, _TooLong, Silent)
+# What hangs in the driver's own code cannot be freed without a crash; the end of the process frees it.
+_left_behind: list[object] = []
 
 
 class Lane:
@@ -39,7 +52,7 @@ class Lane:
             DriverFault: The server refuses.
         """
         self._patience = patience
-        self._busy = self._stopped = False
+        self._busy = self._stopped = self._overdue = self.silent = False
         self._held = threading.Lock()
         self._connection: adbc.AdbcConnection | None = None
         self._statement: adbc.AdbcStatement | None = None
@@ -103,18 +116,47 @@ class Lane:
             return None
 
     def _timely(self, action: Callable[[], Answer]) -> Answer:
-        """Stop an action that the server takes too long for."""
-        guard = threading.Timer(self._patience, self._interrupt)
-        guard.daemon = True
+        """Stop an action that the server takes too long for, and leave it behind if it does not stop."""
+        answers: SimpleQueue[tuple[Answer] | BaseException] = SimpleQueue()
         self._busy = True
         try:
             if self._stopped:
                 raise _Cancelled("canceling statement due to user request")
-            guard.start()
-            return action()
+            threading.Thread(target=_answer, args=(action, answers), daemon=True).start()
+            answer = self._awaited(answers, self._patience)
+            if answer is None:
+                self._overdue = True
+                # The request to stop goes over a wire of its own, and may be lost as well.
+                threading.Thread(target=self._interrupt, daemon=True).start()
+                answer = self._awaited(answers, _PATIENCE)
+            if answer is None:
+                self._leave()
+                raise Silent(f"it sent nothing for {self._patience:,} seconds")
+            if not isinstance(answer, BaseException):
+                return answer[0]
+            if self._overdue and "57014" in (getattr(answer, "sqlstate", None) or ""):
+                # The server says the same of a stop that an administrator wished for.
+                raise _TooLong("canceling statement due to statement timeout") from answer
+            raise answer
         finally:
             self._busy = False
-            guard.cancel()
+
+    def _awaited(
+        self, answers: SimpleQueue[tuple[Answer] | BaseException], seconds: float
+    ) -> tuple[Answer] | BaseException | None:
+        """Wait so long for an answer, and not much longer than a stop takes once one is asked for."""
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            with suppress(Empty):
+                return answers.get(timeout=min(left, _PATIENCE / 2))
+            if self._stopped:
+                until = min(until, time.monotonic() + _PATIENCE)
+        return None
+
+    def _leave(self) -> None:
+        _left_behind.append((self._connection, self._statement, self._reader, self._database))
+        self._connection = self._statement = self._reader = self._database = None
+        self.silent = True
 
     def _end(self) -> None:
         reader, self._reader = self._reader, None
@@ -145,6 +187,8 @@ class Lane:
 
     def close(self) -> None:
         """Stop what is in progress, roll back and disconnect; may be called twice."""
+        if self.silent:
+            return
         if self._reader is not None and self._connection is not None:
             self._interrupt()
             # A server that still sends would notice the end of the connection only late.
@@ -162,6 +206,15 @@ class Lane:
             connection.close()
         if database is not None:
             database.close()
+
+
+def _answer(
+    action: Callable[[], Answer], answers: SimpleQueue[tuple[Answer] | BaseException]
+) -> None:
+    try:
+        answers.put((action(),))
+    except (*_FAULTS, AssertionError, MemoryError) as fault:
+        answers.put(fault)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from aiia_pipelines.connectors import _sql_partition as partition
 from aiia_pipelines.connectors import _sql_types as types
 from aiia_pipelines.connectors._reach import Reached
 from aiia_pipelines.connectors._sql_wanted import AS_WRITTEN, Described, Limits, Told, Wanted
+from aiia_pipelines.connectors._tls import Peer
 from aiia_pipelines.connectors.base import Batch, Position, Row, SourceColumn, SourceFault
 
 # Private modules, imported when a connector of that kind is opened: each has a class `Database`.
@@ -50,6 +51,11 @@ class Dialect:
         """The port of the server."""
         return self.url.port or _PORTS.get(self.url.get_backend_name(), 0)
 
+    @property
+    def silent(self) -> bool:
+        """Whether the server stopped answering, so that nothing is to be said to it any more."""
+        return False
+
     # -- connecting -------------------------------------------------------------------------
 
     def check(self) -> None:
@@ -70,6 +76,10 @@ class Dialect:
                 f"The driver {missing.name} of {name} databases is not installed here.",
                 "config:invalid",
             ) from missing
+
+    def tls(self) -> Callable[[Peer], str] | None:
+        """Give what agrees on encryption with a server; None where that is a part of the login."""
+        return None
 
     def open(self, engine: sa.Engine) -> sa.Connection:
         """Log in.

@@ -112,6 +112,11 @@ class Lanes:
         for lane in list(self._lanes):
             lane.cancel()
 
+    @property
+    def silent(self) -> bool:
+        """Whether the server stopped answering, so that no farewell would arrive either."""
+        return any(lane.silent for lane in self._lanes)
+
     def close(self) -> None:
         """End what is read, and disconnect all lanes."""
         reading, self._reading = self._reading, None

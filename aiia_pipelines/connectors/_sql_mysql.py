@@ -1,8 +1,9 @@
 """MySQL and MariaDB through PyMySQL: one consistent snapshot, rows streamed by the server."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 
 from aiia_pipelines.config.amounts import Lookback
 from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.connectors import _sql_mysql_tls as tls
 from aiia_pipelines.connectors import _sql_mysql_types as types
 from aiia_pipelines.connectors._reach import Reached
 from aiia_pipelines.connectors._sql_cursor import NUMBERS, number
@@ -24,6 +26,7 @@ from aiia_pipelines.connectors._sql_wanted import (
     Told,
     Wanted,
 )
+from aiia_pipelines.connectors._tls import Peer
 from aiia_pipelines.connectors.base import Batch, Row, SourceColumn
 
 # What PyMySQL lets out when the other side speaks another protocol, or a TLS file is missing.
@@ -65,6 +68,10 @@ class Database(Dialect):
             "program_name": "aiia_pipelines",
             "conv": import_module("pymysql.converters").conversions | types.READERS,
         }
+
+    def tls(self) -> Callable[[Peer], str] | None:
+        """Give what agrees on encryption with the server, unless the URL forbids it."""
+        return partial(tls.agree, self.url) if tls.wanted(self.url) else None
 
     def open(self, engine: sa.Engine) -> sa.Connection:
         """Log in."""

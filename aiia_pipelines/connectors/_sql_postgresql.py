@@ -1,7 +1,6 @@
 """PostgreSQL: all streams, and all connections that read them, see one snapshot."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
@@ -13,30 +12,18 @@ from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors import _sql_cursor as cursor
 from aiia_pipelines.connectors import _sql_keyset as keyset
 from aiia_pipelines.connectors import _sql_partition as partition
+from aiia_pipelines.connectors import _sql_postgresql_faults as faults
 from aiia_pipelines.connectors import _sql_postgresql_types as types
 from aiia_pipelines.connectors import _sql_xmin as xmin
 from aiia_pipelines.connectors._reach import Reached
 from aiia_pipelines.connectors._sql_dialects import Dialect
 from aiia_pipelines.connectors._sql_lanes import Lanes
+from aiia_pipelines.connectors._sql_postgresql_tls import Encryption
 from aiia_pipelines.connectors._sql_wanted import Described, Limits, Told, Wanted
+from aiia_pipelines.connectors._tls import Peer
 from aiia_pipelines.connectors.base import Batch, Position, SourceColumn
 
-# libpq gives no SQLSTATE before login; these words of the server's English messages decide.
-_REFUSED = tuple(
-    (re.compile(words), signal)
-    for words, signal in (
-        (r"password authentication failed|no password supplied", "sqlstate:28P01"),
-        (r"is not permitted to log in|no pg_hba\.conf entry", "sqlstate:28000"),
-        (r"role \".*\" does not exist", "sqlstate:28000"),
-    )
-)
-_FORBIDDEN = re.compile("permission denied for database")
 _AT_ONCE = 4  # parts of the calendar that are read at the same time
-# ADBC puts its own words around those of libpq.
-_CHATTER = re.compile(r"^[A-Z_]+: \[libpq\] (?:PQ\w+\(\) failed: )?")
-_LOST = re.compile("server closed the connection|connection (?:not open|to server)|SSL error")
-# What a query that writes ends with: it stands where only a SELECT may, or the snapshot is read-only.
-_WRITES = {"0A000", "25006"}
 
 
 class Database(Dialect):
@@ -82,6 +69,19 @@ class Database(Dialect):
             "tcp_user_timeout": 60_000,
         }
 
+    def tls(self) -> Callable[[Peer], str] | None:
+        """Give what agrees on encryption with the server, where the driver asks for any."""
+        encryption = Encryption(self.url)
+        return encryption.look if encryption.wanted else None
+
+    def open(self, engine: sa.Engine) -> sa.Connection:
+        """Log in; a refusal in any language keeps the SQLSTATE that came with it."""
+        # Loading definitions must not import a driver.
+        from aiia_pipelines.connectors import _libpq_refusal as refusal  # noqa: PLC0415
+
+        sa.event.listen(engine, "do_connect", refusal.connect)
+        return engine.connect()
+
     def after_login(self, connection: sa.Connection) -> None:
         """Begin the snapshot, and let other connections share it."""
         # Loading definitions must not import a driver.
@@ -109,6 +109,11 @@ class Database(Dialect):
         if self._lanes is not None:
             self._lanes.cancel()
         driver.cancel_safe(timeout=5)
+
+    @property
+    def silent(self) -> bool:
+        """Whether the server stopped answering."""
+        return self._lanes is not None and self._lanes.silent
 
     def close(self) -> None:
         """Disconnect the further connections."""
@@ -237,20 +242,4 @@ class Database(Dialect):
 
     def fault(self, driver: BaseException, *, login: bool) -> Told | None:
         """Tell what an exception of the driver means."""
-        words = str(driver)
-        if login:
-            if type(driver).__name__ == "ConnectionTimeout" or "timeout expired" in words:
-                return Told("", ("errno:ETIMEDOUT",))
-            for hint, signal in _REFUSED:
-                if hint.search(words):
-                    return Told("", (signal,))
-        state = getattr(driver, "sqlstate", None)
-        if login and _FORBIDDEN.search(words):
-            state = "42501"
-        signals = (f"sqlstate:{state}",) if state else ()
-        if state in _WRITES:
-            signals = ("query:invalid",)
-        elif not state and not login and _LOST.search(words):
-            signals = ("connection:lost",)
-        diagnosis = getattr(getattr(driver, "diag", None), "message_primary", None)
-        return Told(diagnosis or _CHATTER.sub("", words), signals)
+        return faults.at_login(driver, self.url) if login else faults.in_use(driver)

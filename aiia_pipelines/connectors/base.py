@@ -128,7 +128,11 @@ class Source(Protocol):
         ...
 
     def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """List the stages of a Connection Test; each returns a note or raises SourceFault."""
+        """List the stages of a Connection Test; each returns a note or raises SourceFault.
+
+        Those of one stream are called `permission NAME` and `query NAME`: when one fails, the other streams
+        are still tried. After any other that fails nothing is. A note may begin with `Warning: `.
+        """
         ...
 
     def cancel(self) -> None:

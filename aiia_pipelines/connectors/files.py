@@ -3,12 +3,14 @@
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._files_folder import Folder, Listed
+from aiia_pipelines.connectors._sample import counted, sampled
 from aiia_pipelines.connectors._tabular_options import FormatOptions, LimitOptions
 from aiia_pipelines.connectors.base import (
     Batch,
@@ -144,27 +146,23 @@ class FilesSource:
     # -- Connection Test --------------------------------------------------------------------
 
     def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """List the stages: the folder, the files, then a sample row of each stream."""
+        """List the stages: the folder, then the files and a sample row of each stream."""
         yield "folder", self._stage_folder
-        yield "permission", lambda: self._stage_files(streams)
-        yield "query", lambda: self._stage_sample(streams)
+        yield from ((f"permission {s.name}", partial(self._stage_files, s)) for s in streams)
+        yield from ((f"query {s.name}", partial(self._stage_sample, s)) for s in streams)
 
     def _stage_folder(self) -> str:
         self.connect()
         return self._folder.root
 
-    def _stage_files(self, streams: Sequence[Stream]) -> str:
-        counts = [len(self._listed(stream)) for stream in streams]
-        return f"{sum(counts):,} files for {len(counts)} streams"
+    def _stage_files(self, stream: Stream) -> str:
+        listed = self._listed(stream)
+        for file in self._folder.files(listed[:1]):
+            file.open().close()
+        return counted(len(listed), "file")
 
-    def _stage_sample(self, streams: Sequence[Stream]) -> str:
-        for stream in streams:
-            columns = [column.name for column in self.columns(stream)]
-            sample = stream.model_copy(update={"batch_rows": 1})
-            batches = self._read(sample, Reading(names=columns))
-            with closing(batches):
-                next(batches, None)
-        return "a sample row of each stream"
+    def _stage_sample(self, stream: Stream) -> str:
+        return sampled(self, stream, [column.name for column in self.columns(stream)])
 
     # -- ending -----------------------------------------------------------------------------
 

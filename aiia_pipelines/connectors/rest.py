@@ -1,6 +1,7 @@
 """The kind `rest`: the records of JSON APIs, page by page."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -77,13 +78,14 @@ class RestSource:
     def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
         """List the stages: name, port, encryption, login, then the first page of each stream."""
         reader = self._made()
+        reader.hurry()
         yield "dns", reader.stage_dns
         yield "tcp", reader.stage_tcp
         if self._options.url.startswith("https:"):
             yield "tls", reader.stage_tls
         yield "login", lambda: reader.stage_login(streams)
-        yield "permission", lambda: reader.stage_permission(streams)
-        yield "query", lambda: reader.stage_query(streams)
+        yield from ((f"permission {s.name}", partial(reader.stage_permission, s)) for s in streams)
+        yield from ((f"query {s.name}", partial(reader.stage_query, s)) for s in streams)
 
     # -- ending -----------------------------------------------------------------------------
 

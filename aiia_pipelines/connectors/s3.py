@@ -1,11 +1,13 @@
 """The kind `s3`: data files in a bucket of any S3-compatible store."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._s3_options import Options, StreamOptions
+from aiia_pipelines.connectors._sample import sampled
 from aiia_pipelines.connectors.base import Batch, Position, Reading, Source, SourceColumn
 
 if TYPE_CHECKING:
@@ -70,13 +72,19 @@ class S3Source:
     # -- Connection Test --------------------------------------------------------------------
 
     def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """List the stages: name, port, login, then the objects and the columns of each stream."""
+        """List the stages: name, port, encryption, login, then objects and a row of each stream."""
         reader = self._made()
+        reader.hurry()
         yield "dns", reader.stage_dns
         yield "tcp", reader.stage_tcp
+        if self._options.endpoint.startswith("https:"):
+            yield "tls", reader.stage_tls
         yield "login", reader.stage_login
-        yield "permission", lambda: reader.stage_permission(streams)
-        yield "query", lambda: reader.stage_query(streams)
+        yield from ((f"permission {s.name}", partial(reader.stage_permission, s)) for s in streams)
+        yield from ((f"query {s.name}", partial(self._stage_query, s)) for s in streams)
+
+    def _stage_query(self, stream: Stream) -> str:
+        return sampled(self, stream, [column.name for column in self.columns(stream)])
 
     # -- ending -----------------------------------------------------------------------------
 

@@ -1,9 +1,9 @@
 """The kind `sql`: tables and queries of any database that SQLAlchemy speaks to."""
 
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Literal
 
 import sqlalchemy as sa
@@ -12,15 +12,17 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._reach import Reached, reach, resolve, timed_out
+from aiia_pipelines.connectors._sample import counted, sampled
 from aiia_pipelines.connectors._sql_dialects import dialect_of, table_of
+from aiia_pipelines.connectors._sql_sentences import first_sentence, sentence
 from aiia_pipelines.connectors._sql_wanted import (
-    AS_WRITTEN,
     DriverFault,
     Limits,
     Told,
     Wanted,
     quoted,
 )
+from aiia_pipelines.connectors._tls import Peer
 from aiia_pipelines.connectors.base import (
     Batch,
     Position,
@@ -31,7 +33,6 @@ from aiia_pipelines.connectors.base import (
 )
 
 _LOGIN = "login"
-_SERVER_WORDS = re.compile(r"^.*\b(?:FATAL|ERROR):\s*")
 
 
 class Options(BaseModel):
@@ -169,37 +170,36 @@ class SqlSource:
     # -- Connection Test --------------------------------------------------------------------
 
     def stages(self, streams: Sequence[Stream]) -> Iterator[tuple[str, Callable[[], str]]]:
-        """List the stages: name, port, login, then each stream's permission and a sample row."""
+        """List the stages: name, port, encryption, login, then columns and a row of each stream."""
         if self._url.host is not None:
             yield "dns", lambda: ", ".join(resolve(str(self._url.host), self._dialect.port))
             yield "tcp", self._stage_tcp
+            if (agree := self._dialect.tls()) is not None:
+                yield "tls", partial(self._stage_tls, agree)
         yield "login", self._stage_login
-        yield "permission", lambda: self._stage_permission(streams)
-        yield "query", lambda: self._stage_query(streams)
+        yield from ((f"permission {s.name}", partial(self._stage_permission, s)) for s in streams)
+        yield from ((f"query {s.name}", partial(self._stage_query, s)) for s in streams)
 
     def _stage_tcp(self) -> str:
         reached = self._reach()
         return f"{reached.address}:{self._dialect.port} from {reached.outbound}"
 
+    def _stage_tls(self, agree: Callable[[Peer], str]) -> str:
+        seconds, host = self._options.connect_timeout, str(self._url.host)
+        self._dialect.check()
+        address = self._reach().address
+        with self._translated(_LOGIN):
+            return agree(Peer(host=host, address=address, port=self._dialect.port, seconds=seconds))
+
     def _stage_login(self) -> str:
         self.connect()
         return f"as {self._url.username}" if self._url.username else ""
 
-    def _stage_permission(self, streams: Sequence[Stream]) -> str:
-        for stream in streams:
-            self.columns(stream)
-        return f"{len(streams)} of {len(streams)} streams can be read"
+    def _stage_permission(self, stream: Stream) -> str:
+        return counted(len(self.columns(stream)), "column")
 
-    def _stage_query(self, streams: Sequence[Stream]) -> str:
-        with self._translated("read"):
-            for stream in streams:
-                statement = f"SELECT * FROM {self._relation(stream)}"
-                result = self._open.exec_driver_sql(
-                    statement, execution_options=AS_WRITTEN | {"stream_results": True}
-                )
-                with closing(result):
-                    result.fetchmany(1)
-        return "a sample row of each stream"
+    def _stage_query(self, stream: Stream) -> str:
+        return sampled(self, stream, list(self._columns[stream.name]))
 
     # -- ending -----------------------------------------------------------------------------
 
@@ -214,8 +214,11 @@ class SqlSource:
 
     def close(self) -> None:
         """Roll back the snapshot and disconnect."""
+        silent = self._dialect.silent
         self._dialect.close()
         connection, self._connection = self._connection, None
+        if connection is not None and silent:
+            connection.invalidate()
         if connection is not None:
             # A connection that broke cannot be rolled back; closing it is all that is left to do.
             with suppress(SQLAlchemyError):
@@ -237,7 +240,7 @@ class SqlSource:
             raise self._fault(fault.orig, stage) from fault
         except SQLAlchemyError as fault:
             raise SourceFault(
-                _sentence(str(fault)), *_class_names(fault), place=self.place()
+                first_sentence(str(fault)), *_class_names(fault), place=self.place()
             ) from fault
 
     def _fault(self, driver: BaseException, stage: str) -> SourceFault:
@@ -245,24 +248,12 @@ class SqlSource:
         told = self._dialect.fault(driver, login=login) or Told(str(driver))
         if login and "errno:ETIMEDOUT" in told.signals:
             return timed_out(place, self._options.connect_timeout)
-        if login and any(signal.startswith("sqlstate:28") for signal in told.signals):
-            return SourceFault(
-                f"Invalid credentials for user {self._url.username} at {place}.",
-                *told.signals,
-                place=place,
-            )
-        return SourceFault(f"{_sentence(told.sentence)} At {place}.", *told.signals, place=place)
+        return SourceFault(sentence(told, place, self._url.username), *told.signals, place=place)
 
 
 def open(options: Options) -> Source:  # noqa: A001 - the kinds' common entry is called open
     """Open a database; nothing is connected yet."""
     return SqlSource(options)
-
-
-def _sentence(words: str) -> str:
-    first = _SERVER_WORDS.sub("", (words.strip().splitlines() or ["no message"])[0])
-    first = first.strip().rstrip(".")
-    return f"{first[:1].upper()}{first[1:]}."
 
 
 def _class_names(fault: BaseException) -> tuple[str, ...]:

@@ -1,11 +1,13 @@
 """Everything recorded about one job run: its attempts, tasks, steps and reconciled figures."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.jobs.badge import BADGES
 from aiia_pipelines.jobs.failures import CATALOGUE, Failure
+from aiia_pipelines.jobs.families import concerned
 from aiia_pipelines.jobs.history import RunRow, rows, run
 from aiia_pipelines.jobs.state import FINAL
 
@@ -80,6 +82,15 @@ class Guidance:
     cause: str
     remedy: str
     verify: str
+    docs: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explained:
+    """The failure of a job run, and the family of the server that it concerns."""
+
+    failure: Failure
+    family: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +104,8 @@ class Details:
     retried_as: tuple[int, ...]
 
 
-def show(db: "connection", number: int) -> Details:
-    """Read one job run with its parts.
+def show(db: "connection", number: int, destinations: Mapping[str, str] | None = None) -> Details:
+    """Read one job run with its parts; `destinations` are the URLs known here, by name.
 
     Raises:
         UnknownJob: There is none of this number.
@@ -109,23 +120,38 @@ def show(db: "connection", number: int) -> Details:
     later = rows(db, "select number from aiia.job_runs where retry_of = %s order by 1", [number])
     return Details(
         run=found,
-        guidance=guide(found),
+        guidance=guide(found, explained(db, found, destinations or {})),
         tasks=_tasks(db, number),
         attempts=tuple(Attempt(**row) for row in attempts),
         retried_as=tuple(row["number"] for row in later),
     )
 
 
-def guide(found: RunRow) -> Guidance:
-    """Say what a job run's state means and what to do about it."""
-    facts = BADGES[found.badge]
+def explained(db: "connection", found: RunRow, destinations: Mapping[str, str]) -> Explained | None:
+    """Return the failure of a job run; None when it has none that the catalogue knows."""
     kind = CATALOGUE.get(found.failure_code or "")
     if kind is None:
+        return None
+    query = "select config from aiia.job_runs where number = %s"
+    config = next(rows(db, query, [found.number]))["config"]
+    failure = Failure(kind, found.message, found.failure_place)
+    return Explained(failure=failure, family=concerned(kind.origin, config, destinations))
+
+
+def guide(found: RunRow, known: Explained | None) -> Guidance:
+    """Say what a job run's state means and what to do about it."""
+    facts = BADGES[found.badge]
+    if known is None:
         action = facts.action if found.state in FINAL else found.waits or facts.action
         return Guidance(meaning=facts.meaning, cause=found.waits, remedy=action, verify="")
-    failure = Failure(kind, found.message, found.failure_place)
+    failure = known.failure
+    texts = failure.texts()
     return Guidance(
-        meaning=facts.meaning, cause=kind.cause, remedy=failure.remedy(), verify=failure.verify()
+        meaning=facts.meaning,
+        cause=texts.cause,
+        remedy=texts.remedy,
+        verify=failure.verify(family=known.family),
+        docs=failure.kind.docs,
     )
 
 

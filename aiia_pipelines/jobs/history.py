@@ -123,7 +123,7 @@ class RunRow:
 
 _BUSY = (
     "(select o.number from aiia.job_runs o where o.connector = r.connector and o.number <> r.number"
-    " and o.state in ('Preparing', 'Running') order by o.number limit 1)"
+    " and o.state in ('Preparing', 'Running') and o.type <> 'connection_test' order by o.number limit 1)"
 )
 # `--needs-attention`: what went wrong and was not made good by a later run of the same kind; what a dry run
 # tried is made good by a sync as well.
@@ -288,8 +288,10 @@ def _run(row: dict[str, Any], daemon: float | None) -> RunRow:
 
 def _why(row: dict[str, Any], busy: int | None, age: float, daemon: float | None) -> str:
     """Say why a job run waits; one that has only just come needs no reason."""
-    if busy is not None:
+    # A Connection Test takes no slot of its connector.
+    test = row["type"] == JobType.CONNECTION_TEST
+    if busy is not None and not test:
         return f"{row['connector']} is already running (#{busy})"
-    if row["type"] != JobType.CONNECTION_TEST and (daemon is None or daemon > HEARTBEAT_SECONDS):
+    if not test and (daemon is None or daemon > HEARTBEAT_SECONDS):
         return "no daemon is running; start it with `aiia up`"
     return "waits for a free worker" if age > 5 else ""

@@ -1,55 +1,36 @@
 """What a running job tells the store: log lines at once, counts at most once a second, a heartbeat while it lives."""
 
 import resource
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from aiia_pipelines.jobs.counts import Step, peak_memory, write_counts
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.run import Changes, Figure
 from aiia_pipelines.jobs.state import StepState, TaskState
 from aiia_pipelines.jobs.store import PATIENCE, JobStore
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, RECONCILIATIONS, STEPS, TASKS
+from aiia_pipelines.jobs.traces import Traces, oom_kills
 
 PULSE = 1.0  # seconds between two writes of the live counts, which are the heartbeat as well
+HASTE = 0.1  # seconds between two writes because steps began
 _NOW = sa.func.clock_timestamp()
-
-
-@dataclass
-class _Step:
-    busy: float = 0.0
-    records: int = 0
-    started: bool = False
 
 
 @dataclass
 class _Task:
     records: int = 0
     step: str = ""
-    steps: dict[str, _Step] = field(default_factory=dict)
-
-
-def _peak_memory() -> int:
-    """Give the most bytes of memory that this process has held.
-
-    Linux keeps `ru_maxrss` across fork and exec: a small process that a large one started would report the
-    size of its parent. The high-water mark of /proc begins anew with every program.
-    """
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        in_kib = sys.platform != "darwin"
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if in_kib else 1)
+    steps: dict[str, Step] = field(default_factory=dict)
 
 
 class Recorder:
@@ -65,15 +46,29 @@ class Recorder:
         self._tasks: dict[str, _Task] = {}
         self._bytes = 0
         self._activity = ""
+        self._told_tasks: dict[str, dict[str, Any]] = {}  # what the store has of them
+        self._told_steps: dict[tuple[str, str], Step] = {}
+        self._telling = threading.Lock()
+        self._last = float("-inf")  # when something was told, on the monotonic clock
         self._lock = threading.Lock()
+        self._open: set[str] = set()
         self._stop = threading.Event()
+        self._overtaken = threading.Event()
         self._cancelled = threading.Event()
+        self._cgroup: Path | None = None
         # Called once, on the pulse's thread, when somebody asks the run to stop.
         self.on_cancel: Callable[[], None] = _nothing
         self._pulse = threading.Thread(target=self._beat, name=f"job-{number}-pulse", daemon=True)
 
     def __enter__(self) -> Self:
-        """Start the heartbeat."""
+        """Keep how this process is recognised, and start the heartbeat."""
+        traces = Traces.of_this_process()
+        self._cgroup = Path(traces.cgroup) if traces.cgroup else None
+        self._write(
+            sa.update(ATTEMPTS)
+            .where(ATTEMPTS.c.number == self.number, ATTEMPTS.c.ended_at.is_(None))
+            .values(traces=traces.facts(), oom_kills=self._oom_kills())
+        )
         self._pulse.start()
         return self
 
@@ -81,6 +76,7 @@ class Recorder:
         """Write the last counts and stop the heartbeat."""
         self._stop.set()
         self._pulse.join()
+        self._open.clear()
         self.flush()
 
     # -- log --------------------------------------------------------------------------------
@@ -91,7 +87,9 @@ class Recorder:
 
     def log_line(self, line: LogLine) -> None:
         """Write a finished line to the store and to the sinks."""
-        self.store.write_log(self.number, [line])
+        # Nothing comes after the closing line of a log.
+        if not self._overtaken.is_set():
+            self.store.write_log(self.number, [line])
         self.tell_sinks(line)
 
     def tell_sinks(self, line: LogLine) -> None:
@@ -104,6 +102,7 @@ class Recorder:
     def start_task(self, stream: str) -> None:
         """Mark a stream's task as running."""
         self._tasks.setdefault(stream, _Task())
+        self._open.add(stream)
         self._write(
             sa.update(TASKS)
             .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
@@ -120,10 +119,10 @@ class Recorder:
     ) -> None:
         """Close a task with what its commit changed or with why it failed."""
         self.flush()
+        self._open.discard(stream)
         step_ends: dict[str, Any] = {"state": StepState.FAILED, "completed_at": _NOW}
         running = [STEPS.c.number == self.number, STEPS.c.stream == stream]
         self._write(
-            # The job run's row comes first, as everywhere: two orders would deadlock.
             sa.update(JOB_RUNS)
             .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
             .values(failure_place=failure.place if failure else ""),
@@ -167,7 +166,7 @@ class Recorder:
         """Add records to a step; those of `validate` are the live record count of the run."""
         with self._lock:
             task = self._tasks[stream]
-            task.steps.setdefault(name, _Step()).records += records
+            task.steps.setdefault(name, Step()).records += records
             self._bytes += size
             if name == "validate":
                 task.records += records
@@ -178,17 +177,9 @@ class Recorder:
             self._tasks[stream].records = records
 
     def complete(self, stream: str, name: str) -> None:
-        """Mark a step as completed."""
+        """Mark a step as completed, which the next pulse or the end of the task writes."""
         with self._lock:
-            step = self._tasks[stream].steps[name]
-            busy, records = step.busy, step.records
-        self._write(
-            sa.update(STEPS)
-            .where(STEPS.c.number == self.number, STEPS.c.stream == stream, STEPS.c.step == name)
-            .values(
-                state=StepState.COMPLETED, completed_at=_NOW, busy_seconds=busy, records=records
-            )
-        )
+            self._tasks[stream].steps[name].ended = time.monotonic()
 
     def reconciled(self, stream: str, figures: Sequence[Figure]) -> None:
         """Keep the figures of both sides."""
@@ -224,35 +215,56 @@ class Recorder:
 
     def flush(self, patience: float = PATIENCE) -> None:
         """Write the live counts and the heartbeat."""
+        with self._telling:
+            row = self._tell(patience)
+        if row and row.cancel_by:
+            self._cancel()
+        elif row is None and self._open:
+            # Somebody took this process for lost and ended the job run: what it still does is in vain.
+            self._overtaken.set()
+            self._cancel()
+
+    def _tell(self, patience: float) -> sa.Row[Any] | None:
+        """Write what has changed since the last time: of hundreds of streams that is one or two."""
         with self._lock:
-            tasks: list[dict[str, Any]] = [
-                {"b_stream": name, "records": task.records, "step": task.step}
+            now = time.monotonic()
+            tasks: dict[str, dict[str, Any]] = {
+                name: {"records": task.records, "step": task.step}
                 for name, task in self._tasks.items()
-            ]
-            steps = [
-                {
-                    "b_stream": name,
-                    "b_step": step_name,
-                    "records": step.records,
-                    "busy_seconds": step.busy,
-                }
-                for name, task in self._tasks.items()
-                for step_name, step in task.steps.items()
-            ]
+            }
+            steps = {
+                (stream, name): replace(step)
+                for stream, task in self._tasks.items()
+                for name, step in task.steps.items()
+            }
             size, activity = self._bytes, self._activity
         usage = resource.getrusage(resource.RUSAGE_SELF)
         values = {
-            "records": sum(int(task["records"]) for task in tasks),
+            "records": sum(task["records"] for task in tasks.values()),
             "bytes": size,
             "activity": activity,
             "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-            "peak_memory": _peak_memory(),
+            "peak_memory": peak_memory(),
         }
+        new_tasks = [
+            {"b_stream": name, **task}
+            for name, task in tasks.items()
+            if self._told_tasks.get(name) != task
+        ]
+        new_steps = [
+            {"b_stream": key[0], "b_step": key[1], **step.facts(now)}
+            for key, step in steps.items()
+            if self._told_steps.get(key) != step
+        ]
+        kills = self._oom_kills()
         row = self.store.transact(
-            lambda db: _write_counts(db, self.number, values, tasks, steps), patience
+            lambda db: write_counts(db, self.number, values, kills, new_tasks, new_steps), patience
         )
-        if row and row.cancel_by:
-            self._cancel()
+        self._told_tasks, self._told_steps, self._last = tasks, steps, time.monotonic()
+        return row
+
+    def _oom_kills(self) -> int | None:
+        return oom_kills(self._cgroup) if self._cgroup else None
 
     def _cancel(self) -> None:
         with self._lock:
@@ -269,25 +281,25 @@ class Recorder:
                 # The database may come back before the run needs it; the run itself reports a lasting fault.
                 continue
 
-    def _begin(self, stream: str, name: str) -> _Step:
+    def _begin(self, stream: str, name: str) -> Step:
         with self._lock:
             task = self._tasks.setdefault(stream, _Task())
-            step = task.steps.setdefault(name, _Step())
-            fresh, step.started = not step.started, True
+            step = task.steps.setdefault(name, Step())
+            fresh = step.began is None
+            step.began = step.began or time.monotonic()
             task.step = name
             self._activity = f"{stream}: {name}"
-        if fresh:
-            self._write(
-                sa.update(STEPS)
-                .where(
-                    STEPS.c.number == self.number, STEPS.c.stream == stream, STEPS.c.step == name
-                )
-                .values(state=StepState.RUNNING, started_at=_NOW)
-            )
+        # Steps of a small stream follow each other within milliseconds: those are told together.
+        if fresh and time.monotonic() - self._last > HASTE:
+            self.flush()
         return step
 
     def _write(self, *statements: sa.Executable) -> None:
         def work(db: sa.Connection) -> None:
+            # The job run's row comes first, as everywhere: two orders would deadlock. What has ended stays so.
+            job = sa.select(JOB_RUNS.c.ended_at).where(JOB_RUNS.c.number == self.number)
+            if db.execute(job.with_for_update()).scalar() is not None:
+                return
             for statement in statements:
                 db.execute(statement)
 
@@ -296,30 +308,3 @@ class Recorder:
 
 def _nothing() -> None:
     pass
-
-
-def _write_counts(
-    db: sa.Connection,
-    number: int,
-    values: dict[str, Any],
-    tasks: list[dict[str, Any]],
-    steps: list[dict[str, Any]],
-) -> sa.Row[Any] | None:
-    row = db.execute(
-        sa.update(JOB_RUNS)
-        .where(JOB_RUNS.c.number == number, JOB_RUNS.c.ended_at.is_(None))
-        .values(**values)
-        .returning(JOB_RUNS.c.cancel_by)
-    ).first()
-    db.execute(
-        sa.update(ATTEMPTS)
-        .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
-        .values(heartbeat_at=_NOW)
-    )
-    if tasks:
-        mine = (TASKS.c.number == number, TASKS.c.stream == sa.bindparam("b_stream"))
-        db.execute(sa.update(TASKS).where(*mine, TASKS.c.ended_at.is_(None)), tasks)
-    if steps:
-        step = (STEPS.c.number == number, STEPS.c.stream == sa.bindparam("b_stream"))
-        db.execute(sa.update(STEPS).where(*step, STEPS.c.step == sa.bindparam("b_step")), steps)
-    return row

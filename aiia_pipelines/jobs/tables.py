@@ -59,6 +59,9 @@ ATTEMPTS = sa.Table(
     sa.Column("started_at", _at),
     sa.Column("ended_at", _at),
     sa.Column("outcome", sa.Text),
+    # How the process is recognised, and how many of its control group the kernel had ended at the last heartbeat.
+    sa.Column("traces", pg.JSONB),
+    sa.Column("oom_kills", sa.BigInteger),
     sa.Index("attempts_by_run", "run_id"),
 )
 

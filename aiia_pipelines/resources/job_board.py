@@ -15,6 +15,8 @@ from aiia_pipelines.jobs.state import JobState, family
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources import tags
 
+Context = dg.AssetExecutionContext | dg.OpExecutionContext
+
 STATE_OF_STATUS: dict[dg.DagsterRunStatus, JobState] = {
     dg.DagsterRunStatus.QUEUED: JobState.PENDING,
     dg.DagsterRunStatus.NOT_STARTED: JobState.PENDING,
@@ -59,7 +61,7 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Opens the job run of a Dagster run and publishes its badge."""
 
     @contextmanager
-    def open(self, context: dg.AssetExecutionContext, new: NewJobRun) -> Iterator[Recorder]:
+    def open(self, context: Context, new: NewJobRun) -> Iterator[Recorder]:
         """Record this process's work on one connector as the job run that the Dagster run stands for."""
         store = JobStore.open(str(settings().database_url))
         try:
@@ -98,7 +100,7 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
             instance.add_run_tags(run_id, found)
 
 
-def _dagster_log(context: dg.AssetExecutionContext):  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _dagster_log(context: Context):  # type: ignore[no-untyped-def]  # noqa: ANN202
     def write(line: LogLine) -> None:
         # Dagster has its own time stamp and calls FATAL critical.
         level = {Level.FATAL: "critical"}.get(line.level, line.level.name.lower())

@@ -8,12 +8,13 @@ from dagster import DagsterRun
 
 from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
 from aiia_pipelines.config.folder import read_connector
-from aiia_pipelines.jobs.run import PRIORITIES, NewJobRun, Trigger
+from aiia_pipelines.jobs.run import PRIORITIES, JobType, NewJobRun, Trigger
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import settings
 
 _WORDS = {str(number): word for word, number in PRIORITIES.items()}
 JOB_PREFIX = "sync__"
+TEST_JOB = "connection_test"
 
 # The first tag that a run bears tells what made it.
 _TRIGGERS = (
@@ -29,12 +30,34 @@ def requests_of(run: DagsterRun, parents: Mapping[str, int]) -> list[NewJobRun]:
 
     Runs of assets that belong to no connector of this installation have none.
     """
+    if run.job_name == TEST_JOB:
+        return [_test(run, str(run.run_config.get("connector", "")))]
     found = []
     for name, streams in _selected(run).items():
         request = _request(run, name, streams, parents.get(name))
         if request is not None:
             found.append(request)
     return found
+
+
+def _test(run: DagsterRun, name: str) -> NewJobRun:
+    """Ask for a Connection Test; that there is no such connector, the run itself tells."""
+    trigger, by = _trigger(run)
+    request = NewJobRun(
+        connector=name,
+        title=name,
+        streams=(),
+        type=JobType.CONNECTION_TEST,
+        trigger=trigger,
+        triggered_by=by,
+    )
+    try:
+        connector = read_connector(settings().connectors, name)
+    except (ConfigInvalid, UnknownConnector):
+        return request
+    return replace(
+        request, title=connector.title, priority=connector.priority, config=connector.public()
+    )
 
 
 def _selected(run: DagsterRun) -> dict[str, list[str]]:

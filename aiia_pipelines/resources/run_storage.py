@@ -22,7 +22,7 @@ from aiia_pipelines.jobs.run import NewJobRun
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources import tags
-from aiia_pipelines.resources.endings import failure_of
+from aiia_pipelines.resources.endings import failure_of, overdue
 from aiia_pipelines.resources.job_board import badge_tags
 from aiia_pipelines.resources.requests import requests_of
 
@@ -123,6 +123,9 @@ class HookedRunStorage(PostgresRunStorage):
         if kind in _MOVES:
             return self._jobs.move(number, _MOVES[kind]) is not None
         if kind is DagsterEventType.PIPELINE_CANCELING:
+            late = overdue(event)
+            if late is not None:
+                return self._jobs.finish(number, JobState.FAILED, failure=late) is not None
             self._jobs.request_cancel(number, by="Dagster")
             return False
         if kind not in _ENDS:
@@ -130,11 +133,20 @@ class HookedRunStorage(PostgresRunStorage):
         if kind is DagsterEventType.PIPELINE_CANCELED:
             line = self._jobs.finish(number, JobState.CANCELLED)
         else:
-            failure = failure_of(event)
+            failure = failure_of(event, self._jobs, number, self._said_before(run_id))
             line = self._jobs.finish(number, JobState.FAILED, failure=failure)
         if line is not None:
             self._tell_dagster(run_id, line)
         return line is not None
+
+    def _said_before(self, run_id: str) -> str:
+        """Read what Dagster noted last about a run: how its process ended, if anybody saw it."""
+        if not self.has_instance:
+            return ""
+        found = self._instance.get_records_for_run(
+            run_id, of_type=DagsterEventType.ENGINE_EVENT, limit=1, ascending=False
+        )
+        return "".join(each.event_log_entry.message for each in found.records)
 
     def _tell_dagster(self, run_id: str, line: LogLine) -> None:
         """Write the closing line of a run that could not do so itself to Dagster's event log."""

@@ -6,7 +6,7 @@ from aiia_pipelines.jobs.failures import classify
 from aiia_pipelines.jobs.lost import end_lost, find_lost
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
-from aiia_pipelines.resources.endings import RunEnded, lost
+from aiia_pipelines.resources.endings import RunEnded, death
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
 
 INTERVAL = 10  # seconds
@@ -73,12 +73,11 @@ def _unseen(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
         wanted = STATE_OF_STATUS[run.status] if run is not None else JobState.FAILED
         failure = None
         if wanted is not JobState.CANCELLED:
-            words = (
-                RunEnded("The Dagster run was deleted.", "worker:lost")
+            failure = (
+                classify(RunEnded("The Dagster run was deleted.", "worker:lost"))
                 if run is None
-                else lost("process died")
+                else death(store, number)
             )
-            failure = classify(words)
             wanted = JobState.FAILED
         if store.finish(number, wanted, failure=failure) is not None:
             ended.append(number)

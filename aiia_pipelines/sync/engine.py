@@ -1,23 +1,27 @@
 """One refresh of one connector: connect once, then bring each stream over, all of it or nothing."""
 
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
+from pydantic import ValidationError
+
 from aiia_pipelines.config.connector import Connector, Stream
 from aiia_pipelines.connectors.base import Source, SourceFault
-from aiia_pipelines.jobs import contracts
+from aiia_pipelines.jobs import contracts, unclassified
 from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.failures import Failure, classify
-from aiia_pipelines.jobs.log import Level, connecting
+from aiia_pipelines.jobs.log import Level, connecting, headline
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.state import TaskState
+from aiia_pipelines.sync._traceback import OURS, traceback_of
 from aiia_pipelines.sync.destinations.base import Destination
-from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Stopped
+from aiia_pipelines.sync.faults import DestinationFault, Stopped
 from aiia_pipelines.sync.outcome import Broken, Synced
 from aiia_pipelines.sync.profiles import profiled
 from aiia_pipelines.sync.task import StreamSync, Wish
+
+_LONGEST = 200  # characters of a headline
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +67,7 @@ class Engine:
 
     def _connect(self, streams: Sequence[Stream]) -> Source:
         with self._in_all(streams, "prepare"):
-            source = self.source()
+            source = self._opened()
             try:
                 self.destination.connect()
             except DestinationFault:
@@ -78,6 +82,16 @@ class Engine:
             source.close()
             raise
         return source
+
+    def _opened(self) -> Source:
+        try:
+            return self.source()
+        except ValidationError as invalid:
+            # Options were checked as they stand in the file; what their references lead to comes up here.
+            first = invalid.errors(include_url=False, include_input=False)[0]
+            option = ".".join(map(str, ("source", *first["loc"])))
+            told = f"Invalid configuration. {self.connector.name}: {option}: {first['msg']}."
+            raise SourceFault(told, "config:invalid") from None
 
     def _stop(self, source: Source) -> None:
         """Stop what both sides are doing; what they are asked next, the task does not ask any more."""
@@ -125,7 +139,7 @@ class Engine:
         self, fault: BaseException, source: Source, task: StreamSync, later: Sequence[Stream]
     ) -> Broken:
         # The remedy of a broken contract begins at the source, so it names it.
-        failure = self._told(fault, place=source.place())
+        failure = self._told(fault, source.place(), task.stream.name)
         self._end(task.stream.name, failure)
         if _is_stop(fault):
             for unread in later:
@@ -134,7 +148,7 @@ class Engine:
         rules = getattr(fault, "rules", ())
         return Broken(task.stream.name, failure, rules, task.violations)
 
-    def _told(self, fault: BaseException, place: str = "") -> Failure:
+    def _told(self, fault: BaseException, place: str = "", stream: str = "") -> Failure:
         """Classify a fault and write cause, report and traceback to the log."""
         if self.recorder.cancelled:
             fault = Stopped("Somebody asked this job run to stop.")
@@ -142,9 +156,15 @@ class Engine:
             fault = Stopped("The run was interrupted.")
         side = "destination" if isinstance(fault, DestinationFault) else "source"
         failure = classify(fault, side=side)
+        if stream and not isinstance(fault, OURS):
+            # What nobody translates, such as a lack of memory, does not say where it came up.
+            failure = _located(failure, f"{stream} from {place}")
         level = Level.WARNING if isinstance(fault, Stopped) else Level.ERROR
-        detail = [*getattr(fault, "report", ()), *_trace(fault, failure.badge)]
+        detail = [*getattr(fault, "report", ()), *_trace(fault, failure)]
         self.recorder.log(level, failure.headline, detail=detail)
+        if failure.code == unclassified.CODE:
+            asked = unclassified.please_report(failure.headline, self.recorder.number)
+            self.recorder.log(Level.WARNING, asked)
         return replace(failure, place=failure.place or place)
 
     def _end(self, stream: str, failure: Failure) -> None:
@@ -158,11 +178,16 @@ def _is_stop(fault: BaseException) -> bool:
     return isinstance(fault, Stopped) or not isinstance(fault, Exception)
 
 
-def _trace(fault: BaseException, badge: Badge) -> list[str]:
-    # What refused, and who stopped a run, is explained by its sentence. The chain of a fault of ours
-    # stays out: drivers repeat the values that they did not like.
-    ours = isinstance(fault, SourceFault | DestinationFault | ContractBroken | Stopped)
-    if ours and badge is not Badge.ERROR:
+def _located(failure: Failure, where: str) -> Failure:
+    ending = f" ({headline(where, _LONGEST // 2)})"
+    line = headline(failure.headline, _LONGEST - len(ending)) + ending
+    return replace(failure, headline=line)
+
+
+def _trace(fault: BaseException, failure: Failure) -> list[str]:
+    # Who stopped a run is explained by its sentence, and so is silence: nothing was said or done there
+    # that a traceback could show. The documented log of a source that never answers has none.
+    if isinstance(fault, Stopped) or failure.code == "connection-timeout":
         return []
-    lines = "".join(traceback.format_exception(fault, chain=not ours)).rstrip().splitlines()
-    return [line for line in lines if line.strip()]
+    about_data = isinstance(fault, OURS) and failure.badge is Badge.ERROR
+    return traceback_of(fault, about_data=about_data)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -46,11 +46,14 @@ class Order:
 
 @dataclass
 class Zygote:
-    """The process that forks attempts."""
+    """The process that forks attempts.
+
+    An attempt goes by the number of its job run: the system gives process ids to others again.
+    """
 
     process: subprocess.Popen[str]
     ended: dict[int, int] = field(default_factory=dict)
-    _pids: list[int] = field(default_factory=list)
+    _pids: dict[int, int] = field(default_factory=dict)
     _news: threading.Condition = field(default_factory=threading.Condition)
 
     @classmethod
@@ -66,35 +69,41 @@ class Zygote:
     def _listen(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            word, pid, code = [*line.split(), "0"][:3]
+            word, number, what = line.split()
             with self._news:
-                if word == "forked":
-                    self._pids.append(int(pid))
-                else:
-                    self.ended[int(pid)] = int(code)
+                known = self._pids if word == "forked" else self.ended
+                known[int(number)] = int(what)
                 self._news.notify_all()
 
-    def attempt(self, order: Order) -> int:
-        """Start an attempt and give its process id."""
+    def _send(self, order: Mapping[str, Any]) -> None:
         assert self.process.stdin is not None
         with self._news:
-            self.process.stdin.write(json.dumps(asdict(order)) + "\n")
+            self.process.stdin.write(json.dumps(order) + "\n")
             self.process.stdin.flush()
-            assert self._news.wait_for(lambda: self._pids, timeout=60), "the zygote is gone"
-            return self._pids.pop(0)
 
-    def wait(self, pid: int, seconds: float) -> int | None:
+    def attempt(self, order: Order) -> None:
+        """Start an attempt."""
+        self._send(asdict(order))
+        with self._news:
+            known = self._news.wait_for(lambda: order.number in self._pids, timeout=60)
+            assert known, "the zygote is gone"
+
+    def signal(self, number: int, what: signal.Signals) -> None:
+        """Send a signal to an attempt, if it is still there."""
+        self._send({"signal": int(what), "number": number})
+
+    def wait(self, number: int, seconds: float) -> int | None:
         """Wait for the end of an attempt and give its exit code, minus the signal that ended it."""
         with self._news:
-            self._news.wait_for(lambda: pid in self.ended, timeout=seconds)
-            return self.ended.get(pid)
+            self._news.wait_for(lambda: number in self.ended, timeout=seconds)
+            return self.ended.get(number)
 
-    def stopped(self, pid: int, seconds: float) -> bool:
+    def stopped(self, number: int, seconds: float) -> bool:
         """Wait until an attempt has stopped itself; False when it ended or goes on."""
         end = time.monotonic() + seconds
-        while time.monotonic() < end and pid not in self.ended:
+        while time.monotonic() < end and number not in self.ended:
             with suppress(OSError):
-                stat = Path(f"/proc/{pid}/stat").read_text()
+                stat = Path(f"/proc/{self._pids[number]}/stat").read_text()
                 if stat.rpartition(")")[2].split()[0] == "T":
                     return True
             time.sleep(0.005)
@@ -117,31 +126,36 @@ class Zygote:
 def _serve() -> None:
     _import_all()
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    children: set[int] = set()
+    children: dict[int, int] = {}
     lock = threading.Lock()
     threading.Thread(target=_reap, args=(children, lock), daemon=True).start()
     for line in sys.stdin:
-        # The lock is held over the fork so that no thread holds stdout's lock in the child.
+        order = json.loads(line)
+        # The lock is held over the fork so that no thread holds stdout's lock in the child, and while a
+        # signal is sent so that it reaches a child of ours and nobody who was given its number since.
         with lock:
+            if "signal" in order:
+                for pid in [pid for pid, number in children.items() if number == order["number"]]:
+                    os.kill(pid, order["signal"])
+                continue
             pid = os.fork()
             if pid:
-                children.add(pid)
-                _say("forked", pid)
+                children[pid] = order["number"]
+                _say("forked", order["number"], pid)
         if not pid:
-            order = json.loads(line)
             point = Point(**order.pop("point")) if order.get("point") else order.pop("point")
             os._exit(_attempt(Order(**order, point=point)))
 
 
-def _reap(children: set[int], lock: threading.Lock) -> None:
+def _reap(children: dict[int, int], lock: threading.Lock) -> None:
     while True:
         time.sleep(0.002)
         with lock:
-            for pid in list(children):
+            for pid, number in list(children.items()):
                 found, status = os.waitpid(pid, os.WNOHANG)
                 if found:
-                    children.discard(pid)
-                    _say("ended", pid, os.waitstatus_to_exitcode(status))
+                    del children[pid]
+                    _say("ended", number, os.waitstatus_to_exitcode(status))
 
 
 def _say(*words: object) -> None:

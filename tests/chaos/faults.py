@@ -1,10 +1,8 @@
 """The faults that a sync is struck by."""
 
-import os
 import random
 import signal
 import time
-from contextlib import suppress
 
 from attempts import Point
 from places import Place
@@ -41,7 +39,7 @@ def _point(trials: Trials, method: str, **how: object) -> Point:
 def kill_at_random(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
     running = trials.launch(uid)
     time.sleep(trials.dice.uniform(0.0, WHOLE_TIME))
-    _signal(running, signal.SIGKILL)
+    trials.zygote.signal(running.number, signal.SIGKILL)
     return (running,)
 
 
@@ -67,12 +65,12 @@ def zombie(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
     inside = phase == "landing.commit" and trials.dice.random() < 0.5
     delay = trials.dice.uniform(0.0005, COMMIT_TIME) if inside else 0.0
     sleeper = trials.launch(uid, _point(trials, phase, action="stop", delay=delay))
-    if not trials.zygote.stopped(sleeper.pid, 20):
+    if not trials.zygote.stopped(sleeper.number, 20):
         return (sleeper,)
     rival = trials.launch(uid)
     # A rival waits while the sleeper is inside its commit: then the sleeper is woken up first.
-    trials.zygote.wait(rival.pid, 3)
-    _signal(sleeper, signal.SIGCONT)
+    trials.zygote.wait(rival.number, 3)
+    trials.zygote.signal(sleeper.number, signal.SIGCONT)
     return (sleeper, rival)
 
 
@@ -94,7 +92,7 @@ def network_cut(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
         nth=trials.dice.randint(1, 3), answered=trials.dice.random() < 0.5, only_last=trials.dice.random() < 0.7
     )  # fmt: skip
     running = trials.launch(uid)
-    trials.zygote.wait(running.pid, 60)
+    trials.zygote.wait(running.number, 60)
     trials.place.mend()
     return (running,)
 
@@ -118,8 +116,3 @@ def server_crash(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
     time.sleep(trials.dice.uniform(0.02, WHOLE_TIME))
     trials.place.crash()
     return (running,)
-
-
-def _signal(running: Running, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(running.pid, number)

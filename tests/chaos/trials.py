@@ -1,13 +1,12 @@
 """One trial: the source changes, a sync is struck by a fault, everything is checked, a retry must succeed."""
 
-import os
 import random
 import signal
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import uuid4
@@ -18,7 +17,7 @@ from checkers import After, Looks
 from places import Place, Sources
 from world import NAME, STREAM, Content, Mode, Table
 
-from aiia_pipelines.jobs.lost import Lost, end_lost
+from aiia_pipelines.jobs.lost import Lost, WorkerLost, end_lost
 from aiia_pipelines.jobs.run import NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
 
@@ -53,7 +52,6 @@ class Report:
 class Running:
     """An attempt under way."""
 
-    pid: int
     number: int
 
 
@@ -83,7 +81,7 @@ class Trials:
         self._change()
         new = mode.expected(self.content, self.table)
         first = self._start(self._new())
-        code = self.zygote.wait(first.pid, PATIENCE)
+        code = self.zygote.wait(first.number, PATIENCE)
         if code != 0 or self.place.content(mode) != new:
             raise AssertionError(f"{mode.name}: the undisturbed sync failed: {self._told(first)}")
         self.content = new
@@ -156,23 +154,23 @@ class Trials:
             mutation=self.mutation,
             log=str(self.logs / f"{number}.txt"),
         )
-        return Running(self.zygote.attempt(order), number)
+        self.zygote.attempt(order)
+        return Running(number)
 
     def _buried(self, running: Running) -> None:
         """Wait for the end of an attempt; a job run that it left behind is ended as lost."""
-        if self.zygote.wait(running.pid, PATIENCE) is None:
+        if self.zygote.wait(running.number, PATIENCE) is None:
             self.report.violations.append(f"an attempt went on for {PATIENCE:.0f} s")
-            with suppress(ProcessLookupError):
-                os.kill(running.pid, signal.SIGKILL)
-            self.zygote.wait(running.pid, 5)
-        end_lost(self.sources.store, Lost(running.number, None, "Killed by the harness."))
+            self.zygote.signal(running.number, signal.SIGKILL)
+            self.zygote.wait(running.number, 5)
+        end_lost(self.sources.store, Lost(running.number, None, WorkerLost("Worker lost. Killed.")))
 
     def _retry(self, uid: str) -> list[Running]:
         retried = []
         for _ in range(RETRIES):
             retried.append(self.launch(uid))
             self._buried(retried[-1])
-            if self.zygote.ended.get(retried[-1].pid) == 0:
+            if self.zygote.ended.get(retried[-1].number) == 0:
                 break
             time.sleep(0.3)
         return retried
@@ -181,7 +179,7 @@ class Trials:
         """Tell how an attempt ended and what stands in its log, for whoever looks for the reason."""
         lines = [line.message for _, line in self.sources.store.log_after(running.number, 0)]
         file = self.logs / f"{running.number}.txt"
-        head = f"attempt {running.number} ended with {self.zygote.ended.get(running.pid)}"
+        head = f"attempt {running.number} ended with {self.zygote.ended.get(running.number)}"
         return "\n    ".join([head, *lines[-12:], file.read_text() if file.exists() else ""])
 
     # -- looking ----------------------------------------------------------------------------
@@ -197,7 +195,7 @@ class Trials:
             run_key=key,
             grown=self._mode().growth(ledger[key]) if key in ledger else None,
             badges=tuple(str(row.state) for row in rows if row),
-            exits=tuple(self.zygote.ended.get(running.pid) for running in struck),
+            exits=tuple(self.zygote.ended.get(running.number) for running in struck),
         )
 
     @contextmanager

@@ -386,7 +386,9 @@ def test_new_writes_a_tested_file_that_can_be_used(here: Any, aiia: Any) -> None
     done = aiia("connectors", "new", "sql", *given(here))
     assert done.exit_code == 0, done.stderr
     assert "✓ login" in done.stderr
-    assert json.loads(done.stdout)["file"] == str(here.connectors / "orders.yaml")
+    assert "✓ query rows" in done.stderr
+    told = json.loads(done.stdout)
+    assert (told["file"], told["test"]) == (str(here.connectors / "orders.yaml"), "Completed")
     assert aiia("connectors", "validate").exit_code == 0
     assert run(here, "connectors", "preview", "orders", "-n", "1").returncode == 0
 
@@ -397,7 +399,46 @@ def test_new_writes_nothing_when_the_test_fails(here: Any, aiia: Any) -> None:
     assert done.exit_code == 11
     assert "Nothing was written" in done.stderr
     assert not list(here.connectors.iterdir())
+    assert "- permission rows" in done.stderr
+    assert "--untested" in done.stderr
     assert aiia("connectors", "new", "sql", *given(here, url=url), "--no-test").exit_code == 0
+
+
+def test_new_writes_what_failed_its_test_when_it_is_told_to(here: Any, aiia: Any) -> None:
+    url = f"postgresql://sample_read@127.0.0.1:{free_port()}/sample"
+    done = aiia("connectors", "new", "sql", *given(here, url=url), "--untested")
+    assert done.exit_code == 0
+    assert "✕ tcp" in done.stderr
+    assert "To paste to a firewall team:" in done.stderr
+    assert json.loads(done.stdout)["test"] == "Failed"
+    assert (here.connectors / "orders.yaml").exists()
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 11)])
+def test_new_asks_a_person_whether_to_write_what_failed_its_test(
+    here: Any, answer: str, code: int
+) -> None:
+    url = f"postgresql://sample_read@127.0.0.1:{free_port()}/sample"
+    words = [
+        sys.executable,
+        "-m",
+        "aiia_pipelines",
+        "connectors",
+        "new",
+        "sql",
+        *given(here, url=url),
+    ]
+    terminal, theirs = os.openpty()
+    with os.fdopen(terminal, "wb", buffering=0) as keyboard:
+        asking = subprocess.Popen(
+            words, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        os.close(theirs)
+        keyboard.write(f"{answer}\n".encode())
+        _, told = asking.communicate(timeout=60)
+    assert asking.returncode == code, told
+    assert b"Write the file all the same? [y/N]" in told
+    assert (here.connectors / "orders.yaml").exists() == (answer == "y")
 
 
 @pytest.mark.parametrize(

@@ -203,7 +203,9 @@ def test_show_tells_what_a_failure_means_and_asks(
     assert "without Dagster" in page
     told = json.loads(aiia("jobs", "show", number).stdout)
     assert list(told) == [*LISTED, "guidance", "tasks", "attempts", "retried_as"]
-    assert list(told["guidance"]) == ["meaning", "cause", "remedy", "verify"]
+    assert list(told["guidance"]) == ["meaning", "cause", "remedy", "verify", "docs"]
+    assert told["guidance"]["docs"] == "docs/reference/failures/connection-timeout.md"
+    assert "docs/reference/failures/connection-timeout.md" in page
 
 
 def test_show_has_steps_counts_figures_and_links(

@@ -9,27 +9,7 @@ from zoneinfo import ZoneInfo
 import click
 import pytest
 
-from aiia_pipelines.jobs.failures import CATALOGUE
-from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
-
-
-def test_explain_covers_the_whole_catalogue(nowhere: Path, aiia: Any) -> None:
-    found = json.loads(aiia("explain").stdout)
-    assert [row["code"] for row in found] == list(CATALOGUE)
-    assert list(found[0]) == [
-        "code", "title", "badge", "origin", "retryable", "cause", "remedy", "verify", "signals",
-    ]  # fmt: skip
-    for code in CATALOGUE:
-        page = aiia("explain", code, "-o", "plain").stdout
-        assert "{" not in page
-        assert CATALOGUE[code].cause in page
-
-
-def test_an_unknown_failure_code_ends_with_3_and_the_nearest(nowhere: Path, aiia: Any) -> None:
-    done = aiia("explain", "conection-timeout")
-    assert done.exit_code == 3
-    assert "did you mean 'connection-timeout'" in done.stderr
 
 
 @pytest.mark.integration
@@ -147,75 +127,6 @@ def test_migrate_can_be_repeated(here: Any, store: JobStore, aiia: Any) -> None:
     assert told["changed"] is False
     assert told["from"] == told["to"]
     assert aiia("jobs", "list").exit_code == 0
-
-
-def findings(aiia: Any) -> tuple[Any, dict[str, dict[str, str]]]:
-    done = aiia("doctor")
-    return done, {found["check"]: found for found in json.loads(done.stdout)}
-
-
-def test_doctor_begins_with_the_settings(
-    nowhere: Path, aiia: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIIA_PORT", "x")
-    done, found = findings(aiia)
-    assert done.exit_code == 5
-    assert list(found) == ["settings"]
-
-
-def test_doctor_says_that_the_database_is_down_and_checks_the_rest(
-    nowhere: Path, aiia: Any
-) -> None:
-    done, found = findings(aiia)
-    assert done.exit_code == 4
-    assert list(found) == ["settings", "database", "connector files", "secrets", "disk space"]
-    assert "Mend first: database" in done.stderr
-
-
-@pytest.mark.integration
-def test_doctor_finds_what_is_wrong(here: Any, store: JobStore, aiia: Any, request_of: Any) -> None:
-    here.write(password="${env:NOT_SET}")
-    number = store.create(request_of())
-    store.take(number, request_of())
-    store.move(number, JobState.RUNNING)
-    failed = store.create(request_of())
-    store.move(failed, JobState.RUNNING)
-    store.finish(failed, JobState.FAILED)
-    with store.engine.begin() as db:
-        db.exec_driver_sql("update aiia.attempts set heartbeat_at = now() - interval '2 minutes'")
-        db.exec_driver_sql("drop table if exists public.daemon_heartbeats")
-    done, found = findings(aiia)
-    assert done.exit_code == 4
-    verdicts = {name: each["verdict"] for name, each in found.items()}
-    assert verdicts == {
-        "settings": "ok",
-        "database": "ok",
-        "store version": "ok",
-        "daemon": "problem",
-        "stuck job runs": "problem",
-        "failures to look at": "warning",
-        "connector files": "ok",
-        "secrets": "problem",
-        "disk space": "ok",
-    }
-    assert f"#{number} " in found["stuck job runs"]["note"]
-    assert "NOT_SET" in found["secrets"]["note"]
-    assert "Mend first: daemon." in done.stderr
-
-
-@pytest.mark.integration
-def test_doctor_asks_for_a_migration_of_an_older_store(
-    here: Any, store: JobStore, aiia: Any
-) -> None:
-    with store.engine.begin() as db:
-        db.exec_driver_sql("update aiia.alembic_version set version_num = '0000_old'")
-    try:
-        found = findings(aiia)[1]["store version"]
-        assert (found["verdict"], found["remedy"]) == ("problem", "Run `aiia migrate`.")
-    finally:
-        with store.engine.begin() as db:
-            db.exec_driver_sql("drop schema aiia cascade")
-        aiia("migrate")
 
 
 def run(*args: Any, **options: Any) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ from hypothesis import settings as pace
 from hypothesis import strategies as st
 
 from aiia_pipelines.config.faults import ConfigInvalid
-from aiia_pipelines.config.settings import Settings, destination_url
+from aiia_pipelines.config.settings import Settings, destination_url, destination_urls
 
 unhurried = pace(deadline=None)
 CWD = Path("/srv/data")
@@ -103,6 +103,10 @@ def test_a_destination_is_named_by_its_variable() -> None:
     assert destination_url("lake", environ) == "postgresql://me@lake/db"
     assert destination_url("b", environ) is None
     assert destination_url("c", environ) is None
+    found = destination_urls(environ | {"PATH": "/bin"})
+    assert found == {name: destination_url(name, environ) for name in found}
+    assert "lake" in found
+    assert not {"b", "c"} & set(found)
 
 
 def test_settings_cost_no_heavy_import() -> None:

@@ -320,8 +320,8 @@ def test_the_stages_tell_folder_files_and_a_sample(
     stages = list(open_files(connect=False).stages([stream(path="*.csv")]))
     assert [(name, run()) for name, run in stages] == [
         ("folder", str(tmp_path)),
-        ("permission", "2 files for 1 streams"),
-        ("query", "a sample row of each stream"),
+        ("permission rows", "2 files"),
+        ("query rows", "one row read"),
     ]
 
 

@@ -107,9 +107,9 @@ def refused(source: Source, rows: Any) -> SourceFault:
 CODES: list[tuple[str, int, str]] = [
     ("InvalidAccessKeyId", 403, "invalid-credentials"),
     ("SignatureDoesNotMatch", 403, "invalid-credentials"),
-    ("ExpiredToken", 400, "invalid-credentials"),
+    ("ExpiredToken", 400, "credentials-expired"),
     ("InvalidToken", 400, "invalid-credentials"),
-    ("TokenRefreshRequired", 400, "invalid-credentials"),
+    ("TokenRefreshRequired", 400, "credentials-expired"),
     ("InvalidSecurity", 403, "invalid-credentials"),
     ("NotSignedUp", 403, "invalid-credentials"),
     ("UnrecognizedClientException", 400, "invalid-credentials"),

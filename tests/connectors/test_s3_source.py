@@ -273,14 +273,14 @@ def test_anonymous_requests_are_refused_by_a_private_bucket(bucket: Bucket) -> N
     assert caught.value.signals[0] == "aws:AccessDenied"
 
 
-def test_a_connection_test_goes_from_the_name_to_the_columns(bucket: Bucket, stream: Any) -> None:
+def test_a_connection_test_goes_from_the_name_to_a_row(bucket: Bucket, stream: Any) -> None:
     bucket.put(**{"a.csv": csv(0, 2)})
     source = bucket.source()
     source.close()
     done = {name: stage() for name, stage in source.stages([stream(path="*.csv")])}
-    assert list(done) == ["dns", "tcp", "login", "permission", "query"]
+    assert list(done) == ["dns", "tcp", "login", "permission rows", "query rows"]
     assert done["login"] == f"as {bucket.server.access_key}"
-    assert (done["permission"], done["query"]) == ("objects: 1 of rows", "columns: 2 of rows")
+    assert (done["permission rows"], done["query rows"]) == ("1 object", "one row read")
 
 
 def test_cancel_and_close_do_no_harm_at_any_time(bucket: Bucket, stream: Any) -> None:

@@ -233,7 +233,7 @@ def hana_error(number: int, words: str) -> BaseException:
 
 ERRORS = [
     ("oracle", ("ORA-01017: invalid username/password; logon denied",), True, "invalid-credentials"),
-    ("oracle", ("ORA-28000: the account is locked",), True, "invalid-credentials"),
+    ("oracle", ("ORA-28000: the account is locked",), True, "login-not-allowed"),
     ("oracle", ("ORA-12514: TNS:listener does not know of service",), True, "source-not-found"),
     ("oracle", ("DPY-6001: cannot connect to database. Service X is not registered",), True, "source-not-found"),
     ("oracle", ("DPY-6005: cannot connect to database (CONNECTION_ID=x). [Errno 111] Connection refused",), True, "connection-refused"),
@@ -241,7 +241,7 @@ ERRORS = [
     ("oracle", ("DPY-4011: the database or network closed the connection",), False, "connection-lost"),
     ("oracle", ("ORA-03113: end-of-file on communication channel",), False, "connection-lost"),
     ("oracle", ("DPY-4024: call timeout of 1000 ms exceeded",), False, "query-timeout"),
-    ("oracle", ("ORA-01013: user requested cancel",), False, "query-timeout"),
+    ("oracle", ("ORA-01013: user requested cancel",), False, "query-cancelled"),
     ("oracle", ("ORA-00942: table or view does not exist",), False, "column-mismatch"),
     ("oracle", ('ORA-00904: "X": invalid identifier',), False, "column-mismatch"),
     ("oracle", ("ORA-01031: insufficient privileges",), False, "permission-denied"),
@@ -279,7 +279,7 @@ ERRORS = [
     ("hana", (257, "sql syntax error"), False, "query-invalid"),
     ("hana", (131, "transaction rolled back by lock wait timeout"), False, "lock-conflict"),
     ("hana", (133, "transaction rolled back by detected deadlock"), False, "lock-conflict"),
-    ("hana", (139, "current operation cancelled by request"), False, "query-timeout"),
+    ("hana", (139, "current operation cancelled by request"), False, "query-cancelled"),
     ("hana", (4, "cannot allocate enough memory"), False, "out-of-memory"),
     ("hana", (304, "division by zero undefined"), False, "value-invalid"),
     ("hana", (-10807, "Connection down: [89006] System call 'recv' failed"), False, "connection-lost"),

@@ -170,9 +170,9 @@ def test_the_stages_of_a_connection_test_tell_where_they_are(
     source_db.execute("create table rows (i int)")
     source = open_sql(source_db.options(), connect=False)
     notes = {name: stage() for name, stage in source.stages([stream(table="rows")])}
-    assert list(notes) == ["dns", "tcp", "login", "permission", "query"]
+    assert list(notes) == ["dns", "tcp", "tls", "login", "permission rows", "query rows"]
     assert notes["tcp"] == f"127.0.0.1:{source_db.port} from 127.0.0.1"
-    assert notes["permission"] == "1 of 1 streams can be read"
+    assert notes["permission rows"] == "1 column"
 
 
 def test_mistakes_in_the_options_are_told_without_values() -> None:
@@ -244,8 +244,5 @@ def test_a_sqlite_source_is_read_only_and_knows_its_tables(
         source.columns(stream(table="nope"))
     assert classify(missing.value).code == "column-mismatch"
     stages = dict(source.stages([stream(table="rows")]))
-    assert list(stages) == ["login", "permission", "query"]
-    assert [stage() for stage in stages.values()][1:] == [
-        "1 of 1 streams can be read",
-        "a sample row of each stream",
-    ]
+    assert list(stages) == ["login", "permission rows", "query rows"]
+    assert [stage() for stage in stages.values()][1:] == ["9 columns", "one row read"]

@@ -26,6 +26,7 @@ from aiia_pipelines.jobs.redaction import REDACTOR
 
 ROWS = list(CATALOGUE.values())
 PLACE = "10.140.2.14:5432"
+NAME = f"{__name__}.Told"
 
 
 class Told(Exception):
@@ -114,7 +115,8 @@ def test_every_row_is_reached_by_each_of_its_signals(row: FailureClass) -> None:
 SQLSTATES = {
     "connection-lost": "08006 25P03 57P01 57P02 57P05",
     "protocol-error": "08P01",
-    "invalid-credentials": "08004 28P01 28000",
+    "invalid-credentials": "08004 28P01",
+    "login-not-allowed": "28000",
     "value-invalid": "21000 22003",
     "encoding-error": "22021 22P05",
     "malformed-data": "22P04 XX001 XX002",
@@ -123,7 +125,7 @@ SQLSTATES = {
     "source-not-found": "3D000",
     "lock-conflict": "40001 40P01 55P03",
     "permission-denied": "42501",
-    "query-invalid": "42601",
+    "query-invalid": "42601 0A000 P0001",
     "column-mismatch": "42703 42P01 42804 42883 42846 3F000",
     "source-disk-full": "53100 58030",
     "out-of-memory": "53200",
@@ -131,7 +133,7 @@ SQLSTATES = {
     "resource-limit": "54001",
     "query-timeout": "57014",
     "source-unavailable": "57P03",
-    "unclassified": "P0001",
+    "unclassified": "XX000",
 }
 
 
@@ -176,15 +178,15 @@ LOGIN_WORDS = {
     'FATAL:  password authentication failed for user "rd"': "invalid-credentials",
     "fe_sendauth: no password supplied": "invalid-credentials",
     'FATAL:  role "rd" does not exist': "invalid-credentials",
-    'FATAL:  role "rd" is not permitted to log in': "invalid-credentials",
-    'FATAL: no pg_hba.conf entry for host "::1", SSL off': "invalid-credentials",
+    'FATAL:  role "rd" is not permitted to log in': "login-not-allowed",
+    'FATAL: no pg_hba.conf entry for host "::1", SSL off': "login-not-allowed",
     'FATAL:  database "nope" does not exist': "source-not-found",
     'FATAL:  too many connections for role "lim"': "too-many-connections",
     "FATAL:  sorry, too many clients already": "too-many-connections",
     "FATAL:  the database system is starting up": "source-unavailable",
     "FATAL:  the database system is shutting down": "source-unavailable",
     "FATAL:  the database system is in recovery mode": "source-unavailable",
-    "server does not support SSL, but SSL was required": "tls-failure",
+    "server does not support SSL, but SSL was required": "tls-protocol",
     "SSL error: certificate verify failed": "tls-failure",
     "consuming input failed: SSL error: unexpected eof": "connection-lost",
     "server closed the connection unexpectedly": "connection-lost",
@@ -309,7 +311,7 @@ def test_a_translated_fault_speaks_also_for_the_cause_that_gave_the_signal() -> 
     fault.__cause__ = _with_state("42P01")
     failure = classify(fault)
     assert (failure.code, failure.headline) == ("column-mismatch", "The table is gone. (db:1)")
-    assert classify(Told("Odd.", "no:row")).headline == "Odd."
+    assert classify(Told("Odd.", "no:row")).headline == f"Unclassified Failure: {NAME}: Odd."
 
 
 def test_the_chatter_of_drivers_is_left_out_and_the_place_kept() -> None:
@@ -351,7 +353,7 @@ def test_placeholders_are_filled_safely() -> None:
 
 def test_secrets_never_reach_a_headline_or_a_place() -> None:
     REDACTOR.add("opensesame")
-    failure = classify(Told("It is opensesame.", place="opensesame:1"))
+    failure = classify(Told("It is opensesame.", "http:400", place="opensesame:1"))
     assert failure.headline == "It is ***. (***:1)"
 
 

@@ -97,7 +97,9 @@ def test_silence_of_another_host_ends_a_run_after_a_while(store: JobStore, reque
     age(store, number, 1, host="elsewhere")
     assert find_lost(store) == []
     (lost,) = find_lost(store, silence=0.5)
-    assert lost.reason.startswith(f"Process {os.getpid()} on elsewhere has been silent for ")
+    assert lost.reason.startswith(
+        f"Worker lost. Process {os.getpid()} on elsewhere has been silent for "
+    )
 
 
 def test_silence_counts_from_the_start_of_the_database_at_the_earliest(

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from aiia_pipelines.jobs.log import Level, LogLine, render
 from aiia_pipelines.jobs.recorder import Recorder
@@ -143,6 +144,52 @@ def test_a_step_that_breaks_off_is_not_completed(
         "Completed",
         "Skipped",
     )
+
+
+def test_a_pulse_writes_only_what_has_changed(store: JobStore, request_of: New) -> None:
+    names = tuple(f"s{n}" for n in range(30))
+    number = store.create(request_of(*names))
+    store.take(number, request_of(*names))
+    store.move(number, JobState.RUNNING)
+    recorder = Recorder(store, number)
+    for name in names:
+        recorder.start_task(name)
+        with recorder.step(name, "extract"):
+            recorder.count(name, "extract", 5)
+        recorder.count(name, "validate", 5)
+    recorder.flush()
+    written: list[int] = []
+    sa.event.listen(
+        store.engine,
+        "before_cursor_execute",
+        lambda *given: written.append(len(given[3]) if given[5] else 1),
+    )
+    recorder.flush()
+    assert sum(written) == 2  # the job run and its attempt: the heartbeat
+    recorder.count("s7", "validate", 1)
+    recorder.flush()
+    assert sum(written) == 6  # and one task and one step
+    assert row(store, number).records == 151
+
+
+def test_the_times_of_a_step_are_those_of_its_work_and_not_of_the_pulse(
+    store: JobStore, number: int
+) -> None:
+    recorder = Recorder(store, number)
+    recorder.start_task("rows")
+    recorder.flush()
+    with recorder.step("rows", "extract"):
+        time.sleep(0.05)
+    time.sleep(0.4)
+    recorder.flush()
+    with store.engine.connect() as db:
+        query = """select state, extract(epoch from completed_at - started_at)::float8 as lasted,
+          extract(epoch from clock_timestamp() - completed_at)::float8 as since
+          from aiia.steps where number = %s and step = 'extract'"""
+        found = db.exec_driver_sql(query, (number,)).one()
+    assert found.state == "Completed"
+    assert found.lasted >= 0.05
+    assert found.since >= 0.4
 
 
 def test_the_figures_of_both_sides_are_kept(

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from aiia_pipelines.sync.destinations.base import Destination
 
+UNSET = "unset"  # the scheme of a destination that nobody has given a URL
 _OPENERS = {
     "postgresql": ("postgres", "open_postgres"),
     "postgresql+psycopg2": ("postgres", "open_postgres"),
@@ -28,6 +29,12 @@ def open_destination(url: str) -> "Destination":
         # Drivers load when they are needed, and this module loads with every other one here.
         from aiia_pipelines.sync.faults import DestinationFault  # noqa: PLC0415
 
+        if scheme == UNSET:
+            name = url.partition(":")[2]
+            raise DestinationFault(
+                f"The destination {name} has no URL; set AIIA_DESTINATION_{name.upper()}.",
+                "config:invalid",
+            )
         known = "postgresql://, duckdb:///, parquet:/// or s3://"
         raise DestinationFault(
             f"The URL of the destination must begin with {known};"
@@ -38,3 +45,15 @@ def open_destination(url: str) -> "Destination":
     opened: Any = getattr(import_module(f"{__name__}.{module}"), opener)(url)
     destination: Destination = opened
     return destination
+
+
+def destination_at(url: str) -> "Destination":
+    """Open the destination of a URL; what is wrong with the URL is said when it is to connect."""
+    # Drivers load when they are needed, and this module loads with every other one here.
+    from aiia_pipelines.sync.destinations._nowhere import Nowhere  # noqa: PLC0415
+    from aiia_pipelines.sync.faults import DestinationFault  # noqa: PLC0415
+
+    try:
+        return open_destination(url)
+    except DestinationFault as fault:
+        return Nowhere(fault)

@@ -11,6 +11,15 @@ from aiia_pipelines.sync.convert import masked
 from aiia_pipelines.sync.faults import DestinationFault
 
 _SERVER_WORDS = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
+# What libpq puts before its own words, and before those of the server.
+_CHATTER = re.compile(
+    r"^(?:connection (?:is bad|failed): |consuming input failed: |(?:ERROR|FATAL|PANIC):\s+"
+    r"|connection to server at \"[^\"]*\"(?: \([^)]*\))?, port \d+ failed: )+"
+)
+_UNREACHED = re.compile(
+    r"refused|timeout|timed out|closed the connection|resolve|translate host|shutting down"
+    r"|starting up|recovery|[Uu]nreachable|No route|reset by peer"
+)
 _QUOTED = re.compile(r'"(.*)"', re.DOTALL)
 _UNDEFINED_TABLE = "42P01"
 
@@ -21,15 +30,25 @@ def translated(place: str, *, login: bool = False) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as fault:
-        words = (fault.diag.message_primary or str(fault)).strip().splitlines() or [""]
-        said = words[-1].removeprefix("connection failed: ") if login else words[0]
-        raise _refused(place, said, fault.sqlstate, lost=not login and lost(fault)) from fault
+        told = _CHATTER.sub("", str(fault.diag.message_primary or fault).strip()).splitlines()
+        words = told[0] if told else "no message"
+        if login and _UNREACHED.search(words):
+            sentence = f"The destination {place} cannot be reached: {_begun(words)}."
+            signals = (f"sqlstate:{fault.sqlstate}",) if fault.sqlstate else ()
+            raise DestinationFault(sentence, *signals, place=place) from fault
+        raise _refused(place, words, fault.sqlstate, lost=not login and lost(fault)) from fault
     except adbc.Error as fault:
         state = (fault.sqlstate or "").strip("\0") or None
         found = _SERVER_WORDS.search(str(fault))
         said = found[1] if found else str(fault).strip().splitlines()[0]
         # The driver's own faults have no SQLSTATE: what it cannot send is converted before.
         raise _refused(place, said, state, lost=state is None) from fault
+
+
+def _begun(words: str) -> str:
+    """Go on with a sentence in words that were one of their own."""
+    words = words.strip().rstrip(".")
+    return f"{words[:1].lower()}{words[1:]}"
 
 
 def lost(fault: psycopg.Error) -> bool:

@@ -7,6 +7,7 @@ import adbc_driver_manager as adbc
 import adbc_driver_postgresql
 import psycopg
 
+from aiia_pipelines.connectors._libpq_refusal import tell_state
 from aiia_pipelines.sync.destinations._postgres_control import Db
 from aiia_pipelines.sync.faults import DestinationFault
 
@@ -70,9 +71,12 @@ class Session:
         """Open a connection in place of the one before."""
         self._close_connection()
         # Without prepared statements: tables come and go under the same statement.
-        self._connection = psycopg.connect(
-            self._conninfo(), autocommit=True, prepare_threshold=None
-        )
+        conninfo = self._conninfo()
+        try:
+            self._connection = psycopg.connect(conninfo, autocommit=True, prepare_threshold=None)
+        except psycopg.OperationalError as fault:
+            tell_state(fault, conninfo)
+            raise
         return self._connection
 
     def arrow(self) -> "adbc.AdbcConnection | None":
