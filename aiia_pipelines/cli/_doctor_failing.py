@@ -23,6 +23,7 @@ from aiia_pipelines.config.faults import ConfigInvalid
 from aiia_pipelines.config.settings import destination_urls
 from aiia_pipelines.jobs.failures import CATALOGUE, Failure, classify
 from aiia_pipelines.jobs.history import Filter, RunRow, connect, list_runs, rows, run
+from aiia_pipelines.jobs.unclassified import unclassified_count
 
 _LEAST_FREE_BYTES = 1 << 30
 _CLOCK_SECONDS = 60.0
@@ -170,14 +171,13 @@ def _clock(scene: Scene) -> Finding:
 
 def _unclassified(scene: Scene) -> Finding:
     check = "unclassified failures"
-    query = (
-        "select count(*) as times, max(number) as last from aiia.job_runs"
-        " where failure_code = 'unclassified'"
-        " and created_at > clock_timestamp() - make_interval(days => %s)"
-    )
-    found = next(rows(scene.db, query, [_UNCLASSIFIED_DAYS]))
-    if not found["times"]:
+    found = unclassified_count(scene.db, _UNCLASSIFIED_DAYS)
+    if not found.runs:
         return Finding(check, note=f"none within {_UNCLASSIFIED_DAYS} days")
-    note = f"{found['times']} within {_UNCLASSIFIED_DAYS} days, the last is #{found['last']}"
-    remedy = f"Open an issue with what `aiia jobs logs {found['last']}` prints."
+    classes = some([f"{name} ({times})" for name, times in found.classes])
+    note = (
+        f"{found.runs} of {found.of} that went wrong within {_UNCLASSIFIED_DAYS} days: {classes},"
+        f" the last is #{found.latest}"
+    )
+    remedy = f"Open an issue with what `aiia jobs logs {found.latest}` prints."
     return warning(check, note, remedy)

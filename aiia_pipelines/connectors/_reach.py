@@ -1,5 +1,6 @@
 """A typed look at the network before a driver tries: drivers report connection faults only in words."""
 
+import errno
 import socket
 import time
 from collections.abc import Sequence
@@ -30,11 +31,17 @@ def resolve(host: str, port: int) -> list[str]:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (socket.gaierror, UnicodeError) as unknown:
-        again = isinstance(unknown, socket.gaierror) and unknown.errno == socket.EAI_AGAIN
+        place = f"{host}:{port}"
+        if isinstance(unknown, socket.gaierror) and unknown.errno == socket.EAI_AGAIN:
+            raise SourceFault(
+                f"Name server unavailable. It gave no answer about the name {host}.",
+                "errno:EAI_AGAIN",
+                place=place,
+            ) from unknown
         raise SourceFault(
             f"Host not found. The name {host} has no address on this worker's network.",
-            "errno:EAI_AGAIN" if again else "errno:EAI_NONAME",
-            place=f"{host}:{port}",
+            "errno:EAI_NONAME",
+            place=place,
         ) from unknown
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
@@ -89,8 +96,10 @@ def _fault(fault: OSError | None, place: str, timeout: float) -> SourceFault:
             place=place,
         )
     reason = fault.strerror if fault else "no address"
+    number = errno.errorcode.get(fault.errno or 0, "EHOSTUNREACH") if fault else "EHOSTUNREACH"
     return SourceFault(
         f"Connection failed. {place} cannot be reached: {reason}.",
+        f"errno:{number}",
         "errno:EHOSTUNREACH",
         place=place,
     )

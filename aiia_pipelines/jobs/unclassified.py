@@ -47,7 +47,7 @@ def unclassified_count(db: "connection", days: int) -> Unclassified:
     """Count what ended unclassified in the last days."""
     found = list(rows(db, _QUERY, [days, CODE, CODE]))
     unknown = [row for row in found if row["message"] is not None]
-    named = Counter(_class_of(row["message"]) for row in unknown)
+    named = Counter(_class_of(row["message"]) or "of no named class" for row in unknown)
     return Unclassified(
         runs=len(unknown),
         of=len(found),
@@ -59,11 +59,11 @@ def unclassified_count(db: "connection", days: int) -> Unclassified:
 def please_report(headline: str, number: int) -> str:
     """Ask for a report of a failure that nobody has met before."""
     return (
-        f"No row of the failure catalogue knows {_class_of(headline)}. Please report it to the"
+        f"No row of the failure catalogue knows {_class_of(headline) or 'it'}. Please report it to the"
         f" project's issue tracker with this log (`aiia jobs logs {number}`), so that it gets one."
     )
 
 
 def _class_of(headline: str) -> str:
     found = _CLASS.match(headline)
-    return found[1] if found else "it"
+    return found[1] if found else ""

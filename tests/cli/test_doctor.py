@@ -387,9 +387,9 @@ def test_unclassified_failures_of_the_last_days_are_counted(
     assert CATALOGUE["unclassified"].badge is Badge.FAILED
     assert look("unclassified failures")[:2] == (
         "warning",
-        f"2 within 7 days, the last is #{last}",
+        f"2 of 2 that went wrong within 7 days: of no named class (2), the last is #{last}",
     )
-    do(store, "update aiia.job_runs set created_at = now() - interval '8 days'")
+    do(store, "update aiia.job_runs set ended_at = now() - interval '8 days'")
     assert look("unclassified failures")[0] == "ok", first
 
 

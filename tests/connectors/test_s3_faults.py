@@ -241,7 +241,7 @@ def test_a_wrong_checksum_is_a_lost_connection(store: Store, web: Any, stream: A
         (HEAD % 200 + b"Content-Length: 5\r\n\r\nhello", "source-unavailable"),
         (
             HEAD % 200 + b"Content-Length: 6\r\nContent-Type: text/html\r\n\r\n<html>",
-            "protocol-error",
+            "content-type-unexpected",
         ),
     ],
 )

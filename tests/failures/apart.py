@@ -1,6 +1,7 @@
 """A sync in a process of its own: `python apart.py JSON`."""
 
 import json
+import os
 import sys
 
 from provoked import Stage
@@ -20,8 +21,8 @@ def main(told: dict) -> None:  # type: ignore[type-arg]
     store = JobStore.open(told["store"])
     # The parent took the job run; it is this process that works on it.
     with store.engine.begin() as db:
-        query = "update aiia.attempts set pid = pg_catalog.int4({}) where number = {}"
-        db.exec_driver_sql(query.format(__import__("os").getpid(), told["number"]))
+        query = "update aiia.attempts set pid = {} where number = {}"
+        db.exec_driver_sql(query.format(os.getpid(), told["number"]))
     stage = Stage(store, None, _Place(told["destination"]), None)  # type: ignore[arg-type]
     stage.sync(told["source"], told["stream"], number=told["number"])
 

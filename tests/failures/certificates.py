@@ -34,4 +34,6 @@ class Authority:
         return self.folder / f"{name}.pem"
 
     def _run(self, command: str) -> None:
-        subprocess.run(["openssl", *command.split()], cwd=self.folder, check=True, capture_output=True)
+        subprocess.run(
+            ["openssl", *command.split()], cwd=self.folder, check=True, capture_output=True
+        )

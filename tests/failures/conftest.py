@@ -14,12 +14,10 @@ from aiia_pipelines.local.postgres import APPLICATION_ROLE
 # The tables of these files stand on modules that lie beside them.
 sys.path.append(str(Path(__file__).parent))
 
-from provoked import COLUMNS, READER, ROWS, SEED, Stage, neighbour  # noqa: E402 - see above
-
+from provoked import COLUMNS, READER, ROWS, SEED, Stage, neighbour
 
 _web = neighbour("connectors")
-web, secure_web, certificate = _web.web, _web.secure_web, _web.certificate
-silent, full = _web.silent, _web.full
+web = _web.web
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,7 @@ def limited(kind: int, most: int) -> Iterator[None]:
 @contextmanager
 def no_more_files() -> Iterator[None]:
     """Have all the files open that this process may."""
-    highest = max(int(name) for name in os.listdir("/proc/self/fd"))
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
     held: list[int] = []
     with limited(resource.RLIMIT_NOFILE, highest + 3):
         try:

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.connectors.base import Source, open_source
 from aiia_pipelines.jobs.failures import CATALOGUE
 from aiia_pipelines.jobs.log import Level, LogLine, render
@@ -134,9 +135,7 @@ class Stage:
             )
 
 
-def connector_of(*streams: Mapping[str, Any], **facts: Any) -> Any:
-    from aiia_pipelines.config.connector import Connector
-
+def connector_of(*streams: Mapping[str, Any], **facts: Any) -> Connector:
     given = {
         "name": "sap_erp",
         "title": "SAP ERP DB",
@@ -194,8 +193,6 @@ def check(stage: Stage, case: Provoked, *given: Any) -> None:
         return
     ended, before = _ended(stage, case, given)
     row, log = ended.row, ended.log
-    if "AIIA_SHOW" in __import__("os").environ:
-        print("##", case, "|", case.code, "|", row.failure_code, "|", next((line.message for line in ended.lines if line.level >= 40), ""))
     assert (row.state, row.failure_code) == (case.badge, case.code), log
     least = Level.WARNING if case.badge == "Cancelled" else Level.ERROR
     first = next(line for line in ended.lines if line.level >= least)

@@ -95,7 +95,11 @@ def a_wrong_secret(stage: Stage, store: Store) -> Ended:
     return store.really(stage, secret_access_key=CANARY)
 
 
-@provokes("malformed-data", "a.csv.gz: the compressed data is damaged or in another format than its name says.", badge="Error")
+@provokes(
+    "malformed-data",
+    "a.csv.gz: the compressed data is damaged or in another format than its name says.",
+    badge="Error",
+)
 def an_object_that_is_no_gzip(stage: Stage, store: Store) -> Ended:
     bucket = store.real.make_bucket()
     store.real.client().put_object(Bucket=bucket, Key="a.csv.gz", Body=b"id\n1\n")
@@ -118,7 +122,11 @@ def a_session_that_is_over(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "ExpiredToken", 400)
 
 
-@provokes("rate-limited", "Rate limited: the store wants fewer requests. Bucket b: SlowDown. ({source})", retries=5)
+@provokes(
+    "rate-limited",
+    "Rate limited: the store wants fewer requests. Bucket b: SlowDown. ({source})",
+    retries=5,
+)
 def a_store_that_wants_fewer_requests(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "SlowDown", 503)
 
@@ -128,34 +136,52 @@ def a_store_whose_quota_is_used_up(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "QuotaExceeded", 403)
 
 
-@provokes("clock-skew", "The clock of this worker is wrong: the store refuses requests of another time. Bucket b: RequestTimeTooSkewed. ({source})")
+@provokes(
+    "clock-skew",
+    "The clock of this worker is wrong: the store refuses requests of another time. Bucket b: RequestTimeTooSkewed. ({source})",
+)
 def a_clock_that_is_wrong(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "RequestTimeTooSkewed", 403)
 
 
-@provokes("source-unavailable", "The store is unavailable. Bucket b: InternalError. ({source})", retries=5)
+@provokes(
+    "source-unavailable", "The store is unavailable. Bucket b: InternalError. ({source})", retries=5
+)
 def a_store_that_fails(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "InternalError", 500)
 
 
-@provokes("read-timeout", "Read timeout: the store gave up waiting. Bucket b: RequestTimeout. ({source})", retries=5)
+@provokes(
+    "read-timeout",
+    "Read timeout: the store gave up waiting. Bucket b: RequestTimeout. ({source})",
+    retries=5,
+)
 def a_store_that_gives_up_waiting(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "RequestTimeout", 400)
 
 
-@provokes("config-invalid", "The store does not accept the request; check bucket, prefix and region. Bucket b: InvalidBucketName. ({source})")
+@provokes(
+    "config-invalid",
+    "The store does not accept the request; check bucket, prefix and region. Bucket b: InvalidBucketName. ({source})",
+)
 def a_bucket_of_an_impossible_name(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "InvalidBucketName", 400)
 
 
-@provokes("content-type-unexpected", "Unexpected content type. {source} answered with a web page; it is no S3 store.")
+@provokes(
+    "content-type-unexpected",
+    "Unexpected content type. {source} answered with a web page; it is no S3 store.",
+)
 def a_web_page(stage: Stage, store: Store) -> Ended:
     html = {"Content-Type": "text/html"}
     store.web.answers["/b"] = [store.web.reply(body=b"<html></html>", headers=html)]
     return store.read(stage)
 
 
-@provokes("protocol-error", "Protocol error: the store refers to another place; check endpoint_url and region. Bucket b: *. ({source})")
+@provokes(
+    "protocol-error",
+    "Protocol error: the store refers to another place; check endpoint_url and region. Bucket b: *. ({source})",
+)
 def a_bucket_that_has_moved(stage: Stage, store: Store) -> Ended:
     return store.refuses(stage, "TemporaryRedirect", 307)
 
@@ -163,21 +189,33 @@ def a_bucket_that_has_moved(stage: Stage, store: Store) -> Ended:
 # -- how it breaks off ------------------------------------------------------------------------
 
 
-@provokes("source-changed", "a.csv was overwritten or removed while it was read; sync again. ({source})", retries=5)
+@provokes(
+    "source-changed",
+    "a.csv was overwritten or removed while it was read; sync again. ({source})",
+    retries=5,
+)
 def an_object_that_is_overwritten(stage: Stage, store: Store) -> Ended:
     words = b"<Error><Code>PreconditionFailed</Code></Error>"
     store.web.answers["/b/a.csv"] = [store.web.reply(body=words, status=412, headers=XML)]
     return store.read(stage)
 
 
-@provokes("connection-lost", "Connection lost. {source} ended it before the answer was complete. *.", retries=5)
+@provokes(
+    "connection-lost",
+    "Connection lost. {source} ended it before the answer was complete. *.",
+    retries=5,
+)
 def an_object_that_breaks_off(stage: Stage, store: Store) -> Ended:
     head = f"HTTP/1.1 200 OK\r\nETag: {ETAG}\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
     store.web.answers["/b/a.csv"] = [store.web.reply(raw=head)]
     return store.read(stage)
 
 
-@provokes("connection-refused", "Connection refused. Nothing listens on {source}, or a firewall rejects it.", retries=5)
+@provokes(
+    "connection-refused",
+    "Connection refused. Nothing listens on {source}, or a firewall rejects it.",
+    retries=5,
+)
 def a_store_that_is_down(stage: Stage, store: Store) -> Ended:
     port = free_port()
     stage.facts["source"] = f"127.0.0.1:{port}"
@@ -197,7 +235,9 @@ def _secure(stage: Stage, store: Store, host: str, days: int) -> Ended:
         server.close()
 
 
-@provokes("tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired.")
+@provokes(
+    "tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired."
+)
 def a_store_whose_certificate_has_expired(stage: Stage, store: Store) -> Ended:
     return _secure(stage, store, "IP:127.0.0.1", -1)
 

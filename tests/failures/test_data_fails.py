@@ -69,7 +69,11 @@ def a_column_that_was_added(stage: Stage) -> Steps:
 # -- values -----------------------------------------------------------------------------------
 
 
-@provokes("value-invalid", "Value does not fit. Column 'booked', row 1: a str that is no exact date.", badge="Error")
+@provokes(
+    "value-invalid",
+    "Value does not fit. Column 'booked', row 1: a str that is no exact date.",
+    badge="Error",
+)
 def a_value_that_does_not_fit(stage: Stage) -> Ended:
     stage.fill("id int, booked date", "values (1, 'infinity')")
     return _sync(stage, name="bookings")

@@ -18,7 +18,6 @@ from provoked import (
     COLUMNS,
     READER,
     ROWS,
-    SEED,
     Ended,
     Provocations,
     Provoked,
@@ -60,14 +59,22 @@ def _role(stage: Stage, name: str, how: str = "") -> Any:
     execute(f"drop owned by {name}", f"drop role {name}", user="aiia")
 
 
-@provokes("destination-unreachable", "The destination {place} cannot be reached: connection refused.", retries=5)
+@provokes(
+    "destination-unreachable",
+    "The destination {place} cannot be reached: connection refused.",
+    retries=5,
+)
 def a_destination_that_is_down(stage: Stage, folder: Path) -> Ended:
     port = free_port()
     stage.facts["place"] = f"127.0.0.1:{port}"
     return _to(stage, f"postgresql://aiia_app@127.0.0.1:{port}/x")
 
 
-@provokes("destination-unreachable", "The destination {place} cannot be reached: the database system is shutting down.", retries=5)
+@provokes(
+    "destination-unreachable",
+    "The destination {place} cannot be reached: the database system is shutting down.",
+    retries=5,
+)
 def a_destination_that_shuts_down(stage: Stage, folder: Path) -> Ended:
     with answering(refusing("57P03", "the database system is shutting down")) as port:
         stage.facts["place"] = f"127.0.0.1:{port}"
@@ -84,7 +91,10 @@ def a_destination_whose_certificate_has_expired(stage: Stage, folder: Path) -> E
         return _to(stage, f"postgresql://aiia_app@127.0.0.1:{port}/x?{query}")
 
 
-@provokes("destination-login", 'The destination {here} refused: password authentication failed for user "aiia_app".')
+@provokes(
+    "destination-login",
+    'The destination {here} refused: password authentication failed for user "aiia_app".',
+)
 def a_wrong_password(stage: Stage, folder: Path) -> Ended:
     name = stage.warehouse.name
     return _to(stage, f"postgresql://aiia_app:{CANARY}@{stage.facts['here']}/{name}")
@@ -100,19 +110,30 @@ def a_user_that_may_not_write(stage: Stage, folder: Path) -> Ended:
     return _to(stage, user=READER)
 
 
-@provokes("destination-busy", 'The destination {here} refused: too many connections for role "busy_writer".', retries=5)
+@provokes(
+    "destination-busy",
+    'The destination {here} refused: too many connections for role "busy_writer".',
+    retries=5,
+)
 def a_user_whose_connections_are_in_use(stage: Stage, folder: Path) -> Ended:
     with _role(stage, "busy_writer", "connection limit 0") as user:
         return _to(stage, user=user)
 
 
-@provokes("target-read-only", "The destination {here} refused: cannot execute * in a read-only transaction.")
+@provokes(
+    "target-read-only",
+    "The destination {here} refused: cannot execute * in a read-only transaction.",
+)
 def a_session_that_may_only_read(stage: Stage, folder: Path) -> Ended:
     url = stage.warehouse.url()
     return _to(stage, f"{url}?options=-c%20default_transaction_read_only%3Don")
 
 
-@provokes("destination-conflict", "The destination {here} refused: canceling statement due to lock timeout.", retries=5)
+@provokes(
+    "destination-conflict",
+    "The destination {here} refused: canceling statement due to lock timeout.",
+    retries=5,
+)
 def a_table_that_somebody_reads_in_a_long_transaction(stage: Stage, folder: Path) -> Ended:
     with closing(stage.warehouse.connect()) as other:
         other.cursor().execute("lock table sap_erp.rows in access exclusive mode")
@@ -130,7 +151,11 @@ def a_constraint_that_somebody_added(stage: Stage, folder: Path) -> Steps:
     return ended
 
 
-@provokes("destination-unreachable", "The destination {here} refused: terminating connection due to administrator command.", retries=5)
+@provokes(
+    "destination-unreachable",
+    "The destination {here} refused: terminating connection due to administrator command.",
+    retries=5,
+)
 def an_administrator_who_ends_the_session(stage: Stage, folder: Path) -> Ended:
     # The source waits for a lock, so that the moment of the end is always the same.
     stop = (
@@ -154,7 +179,11 @@ def an_administrator_who_ends_the_session(stage: Stage, folder: Path) -> Ended:
     return ended
 
 
-@provokes("destination-disk-full", "The destination {here} refused: could not * No space left on device.", unless=CANNOT_MOUNT)
+@provokes(
+    "destination-disk-full",
+    "The destination {here} refused: could not * No space left on device.",
+    unless=CANNOT_MOUNT,
+)
 def a_disk_that_is_full(stage: Stage, folder: Path) -> Ended:
     home = stage.warehouse.server
     owner = (home.log.parent / "data").stat().st_uid
@@ -184,6 +213,9 @@ def a_file_that_another_program_has_open(stage: Stage, folder: Path) -> Ended:
     return ended
 
 
-@provokes("config-invalid", "The destination has no URL that PostgreSQL understands; set AIIA_DESTINATION_<NAME> to *.")
+@provokes(
+    "config-invalid",
+    "The destination has no URL that PostgreSQL understands; set AIIA_DESTINATION_<NAME> to *.",
+)
 def a_destination_without_a_url(stage: Stage, folder: Path) -> Ended:
     return _to(stage, "unset:warehouse")

@@ -56,7 +56,11 @@ def a_line_with_more_fields_than_the_others(stage: Stage, folder: Path) -> Ended
     return _read(stage, folder)
 
 
-@provokes("malformed-data", "rows.csv.gz: the compressed data ends too early; the file is cut off.", badge="Error")
+@provokes(
+    "malformed-data",
+    "rows.csv.gz: the compressed data ends too early; the file is cut off.",
+    badge="Error",
+)
 def a_gzip_that_is_cut(stage: Stage, folder: Path) -> Ended:
     text = "".join(f"{n},n{n}\n" for n in range(1000))
     (folder / "rows.csv.gz").write_bytes(gzip.compress(f"id,name\n{text}".encode())[:-20])
@@ -69,7 +73,11 @@ def a_parquet_file_that_is_none(stage: Stage, folder: Path) -> Ended:
     return _read(stage, folder, "rows.parquet")
 
 
-@provokes("malformed-data", "rows.xlsx: is no complete zip archive; the file is cut off or something else.", badge="Error")
+@provokes(
+    "malformed-data",
+    "rows.xlsx: is no complete zip archive; the file is cut off or something else.",
+    badge="Error",
+)
 def a_workbook_that_is_none(stage: Stage, folder: Path) -> Ended:
     (folder / "rows.xlsx").write_bytes(b"<html>log in</html>")
     return _read(stage, folder, "rows.xlsx")
@@ -88,7 +96,11 @@ def a_compression_bomb(stage: Stage, folder: Path) -> Ended:
     return _read(stage, folder, "rows.zip", format="csv")
 
 
-@provokes("source-changed", "rows.csv changed while it was read; write it under another name and rename it. ({folder})", retries=5)
+@provokes(
+    "source-changed",
+    "rows.csv changed while it was read; write it under another name and rename it. ({folder})",
+    retries=5,
+)
 def a_file_that_is_written_meanwhile(stage: Stage, folder: Path) -> Ended:
     path = folder / "rows.csv"
     path.write_text("id,name\n" + "".join(f"{n},name {n}\n" for n in range(200_000)))

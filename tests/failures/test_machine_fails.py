@@ -13,7 +13,6 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import Any
 
 import pytest
 from machine import CANNOT_MOUNT, Meddled, limited, memory, no_more_files, see_instead, small_disk
-from provoked import ROWS, Ended, Provocations, Provoked, Stage, check
+from provoked import ROWS, Ended, Provocations, Provoked, Stage, check, connector_of
 
 from aiia_pipelines.connectors.base import open_source
 from aiia_pipelines.jobs.lost import end_lost, find_lost
@@ -54,7 +53,11 @@ def an_answer_that_memory_does_not_hold(stage: Stage, web: Any, folder: Path) ->
         return stage.sync(options, {"name": "rows", "endpoint": "/rows"})
 
 
-@provokes("worker-disk-full", "Worker Disk Full: No space left on device (rows from {web})", unless=CANNOT_MOUNT)
+@provokes(
+    "worker-disk-full",
+    "Worker Disk Full: No space left on device (rows from {web})",
+    unless=CANNOT_MOUNT,
+)
 def a_temporary_folder_without_room(stage: Stage, web: Any, folder: Path) -> Ended:
     records = [{"id": n, "at": n, "text": "x" * 2000} for n in range(3000)]
     web.answers["/rows"] = [web.reply(records)]
@@ -73,6 +76,8 @@ def a_temporary_folder_without_room(stage: Stage, web: Any, folder: Path) -> End
 
 @provokes("resource-limit", "rows.csv: Too many open files. ({folder})")
 def a_process_without_a_free_file(stage: Stage, web: Any, folder: Path) -> Ended:
+    import aiia_pipelines.connectors._tabular  # noqa: F401 - what is imported late needs files as well
+
     (folder / "rows.csv").write_text("id,name\n1,a\n")
     source = open_source({"kind": "files", "root": str(folder)})
     with ExitStack() as held:
@@ -80,7 +85,7 @@ def a_process_without_a_free_file(stage: Stage, web: Any, folder: Path) -> Ended
         return stage.sync(lambda: Meddled(source, crowd), {"name": "rows", "path": "rows.csv"})
 
 
-@provokes("resource-limit", "*Too many open files*")
+@provokes("resource-limit", "Connection failed. {source} cannot be reached: Too many open files.")
 def a_process_without_a_free_connection(stage: Stage, web: Any, folder: Path) -> Ended:
     class Crowded(Meddled):
         """A source that connects when no further file may be opened."""
@@ -108,17 +113,15 @@ def a_file_that_may_not_be_read(stage: Stage, web: Any, folder: Path) -> Ended:
         lost = "-dac_override,-dac_read_search"
         drop = ["setpriv", f"--bounding-set={lost}", f"--inh-caps={lost}"]
     source = {"kind": "files", "root": str(folder)}
-    with _apart(stage, source, {"name": "rows", "path": "rows.csv"}, drop) as (number, child):
+    with Apart(stage, source, {"name": "rows", "path": "rows.csv"}, drop) as (number, child):
         child.wait()
     return Ended(stage.store, number)
 
 
-class _apart:  # noqa: N801 - used as a function
+class Apart:
     """A sync in a process of its own, and the number of its job run."""
 
     def __init__(self, stage: Stage, source: Any, stream: Any, prefix: list[str]) -> None:
-        from provoked import connector_of
-
         self.number = stage.begin(connector_of(stream))
         told = {
             "store": stage.store.engine.url.render_as_string(hide_password=False),
@@ -138,11 +141,13 @@ class _apart:  # noqa: N801 - used as a function
         self.child.wait()
 
 
-@provokes("worker-lost", "Worker lost. Process * on * ended without a word.", retries=5, traceback=False)
+@provokes(
+    "worker-lost", "Worker lost. Process * on * ended without a word.", retries=5, traceback=False
+)
 def a_worker_that_is_killed(stage: Stage, web: Any, folder: Path) -> Ended:
     slow = {"name": "rows", "query": "select pg_sleep(60)::text as name"}
     busy = f"select 1 from pg_stat_activity where datname = '{stage.source.name}' and wait_event = 'PgSleep'"
-    with _apart(stage, stage.source.options(), slow, []) as (number, child):
+    with Apart(stage, stage.source.options(), slow, []) as (number, child):
         deadline = time.monotonic() + 30
         while not stage.source.execute(busy, user="aiia") and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -206,7 +211,11 @@ def _named(stage: Stage, folder: Path, code: int) -> Ended:
 NO_SUCH_NAME, SERVER_FAILURE = 3, 2
 
 
-@provokes("host-not-found", "Host not found. The name db.example.com has no address on this worker's network. (db.example.com:5432)", unless=CANNOT_MOUNT)
+@provokes(
+    "host-not-found",
+    "Host not found. The name db.example.com has no address on this worker's network. (db.example.com:5432)",
+    unless=CANNOT_MOUNT,
+)
 def a_name_that_nobody_has(stage: Stage, web: Any, folder: Path) -> Ended:
     return _named(stage, folder, NO_SUCH_NAME)
 
@@ -216,7 +225,12 @@ def a_name_that_nobody_can_have(stage: Stage, web: Any, folder: Path) -> Ended:
     return stage.sync({"kind": "sql", "url": f"postgresql://u@{'x' * 64}.example/d"})
 
 
-@provokes("name-server-unavailable", "*db.example.com*", retries=5, unless=CANNOT_MOUNT)
+@provokes(
+    "name-server-unavailable",
+    "Name server unavailable. It gave no answer about the name db.example.com. (db.example.com:5432)",
+    retries=5,
+    unless=CANNOT_MOUNT,
+)
 def a_name_server_that_is_out_of_order(stage: Stage, web: Any, folder: Path) -> Ended:
     return _named(stage, folder, SERVER_FAILURE)
 
@@ -227,8 +241,6 @@ def a_name_server_that_is_out_of_order(stage: Stage, web: Any, folder: Path) -> 
 @provokes("cancelled", "Somebody asked this job run to stop.", badge="Cancelled")
 def a_person_who_stops_the_run(stage: Stage, web: Any, folder: Path) -> Ended:
     slow = {"name": "rows", "query": "select pg_sleep(60)::text as name"}
-    from provoked import connector_of
-
     number = stage.begin(connector_of(slow))
     busy = f"select 1 from pg_stat_activity where datname = '{stage.source.name}' and wait_event = 'PgSleep'"
 
@@ -244,12 +256,15 @@ def a_person_who_stops_the_run(stage: Stage, web: Any, folder: Path) -> Ended:
     return ended
 
 
-@provokes("unclassified", "Unclassified Failure: *RuntimeError: the moon is in the wrong house (rows from {source})")
+@provokes(
+    "unclassified",
+    "Unclassified Failure: *RuntimeError: the moon is in the wrong house (rows from {source})",
+)
 def a_kind_of_a_third_party_with_a_bug(stage: Stage, web: Any, folder: Path) -> Ended:
     class Broken(Meddled):
         """What somebody else wrote."""
 
-        def columns(self, stream: Any) -> Any:
+        def columns(self, *_: Any) -> Any:
             raise RuntimeError("the moon is in the wrong house")
 
     return stage.sync(lambda: Broken(open_source(stage.source.options()), lambda: None), ROWS)

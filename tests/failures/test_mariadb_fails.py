@@ -8,13 +8,18 @@ from typing import Any
 
 import pytest
 from fronts import Wire, answering, hanging_up, saying
+from machine import Meddled
 from provoked import CANARY, READER, Ended, Provocations, Provoked, Stage, check
 
+from aiia_pipelines.connectors.base import open_source
 from aiia_pipelines.local.ports import free_port
 
 pytestmark = pytest.mark.integration
 provokes = Provocations()
-SLOW = {"name": "rows", "query": "select count(*) as n from t a, t b, t c where a.i + b.i + c.i = 0"}
+SLOW = {
+    "name": "rows",
+    "query": "select count(*) as n from t a, t b, t c where a.i + b.i + c.i = 0",
+}
 T = {"name": "rows", "table": "t"}
 
 
@@ -78,14 +83,22 @@ def a_database_that_may_not_be_entered(stage: Stage, maria: Any) -> Ended:
     return stage.sync(maria.options(url=url), T)
 
 
-@provokes("too-many-connections", "Too many connections. {source} takes no more: *'max_user_connections'*.", retries=5)
+@provokes(
+    "too-many-connections",
+    "Too many connections. {source} takes no more: *'max_user_connections'*.",
+    retries=5,
+)
 def a_user_whose_connections_are_in_use(stage: Stage, maria: Any) -> Ended:
-    with _user(maria, "narrow", "with max_user_connections 1"):
-        with closing(maria.server.connect(user="narrow")):
-            return stage.sync(maria.options("narrow"), T)
+    with (
+        _user(maria, "narrow", "with max_user_connections 1"),
+        closing(maria.server.connect(user="narrow")),
+    ):
+        return stage.sync(maria.options("narrow"), T)
 
 
-@provokes("quota-exceeded", "Quota exceeded. {source} grants no more for now: *'max_queries_per_hour'*.")
+@provokes(
+    "quota-exceeded", "Quota exceeded. {source} grants no more for now: *'max_queries_per_hour'*."
+)
 def a_user_whose_queries_of_this_hour_are_used_up(stage: Stage, maria: Any) -> Ended:
     return _as(stage, maria, "frugal", "with max_queries_per_hour 2")
 
@@ -103,7 +116,9 @@ def a_query_that_is_no_sql(stage: Stage, maria: Any) -> Ended:
     return stage.sync(maria.options(), {"name": "rows", "query": "selekt * from t"})
 
 
-@provokes("query-timeout", "Query timeout. {source} stopped the query: *max_statement_time*.", retries=1)
+@provokes(
+    "query-timeout", "Query timeout. {source} stopped the query: *max_statement_time*.", retries=1
+)
 def a_query_that_runs_longer_than_it_may(stage: Stage, maria: Any) -> Ended:
     return stage.sync(maria.options(statement_timeout=1), SLOW)
 
@@ -141,11 +156,6 @@ def an_administrator_who_ends_the_session(stage: Stage, maria: Any) -> Ended:
 
 @provokes("lock-conflict", "Lock conflict. {source}: *.", retries=5)
 def a_table_that_changes_shape_meanwhile(stage: Stage, maria: Any) -> Ended:
-    """A snapshot that is older than the table cannot read it any more."""
-    from machine import Meddled
-
-    from aiia_pipelines.connectors.base import open_source
-
     def change() -> None:
         maria.execute("alter table t add column more int, algorithm=copy")
 
@@ -155,7 +165,11 @@ def a_table_that_changes_shape_meanwhile(stage: Stage, maria: Any) -> Ended:
 # -- the way there ----------------------------------------------------------------------------
 
 
-@provokes("connection-refused", "Connection refused. Nothing listens on {source}, or a firewall rejects it.", retries=5)
+@provokes(
+    "connection-refused",
+    "Connection refused. Nothing listens on {source}, or a firewall rejects it.",
+    retries=5,
+)
 def a_closed_port(stage: Stage, maria: Any) -> Ended:
     return _at(stage, maria, free_port())
 

@@ -1,113 +1,29 @@
 """PostgreSQL as a source that fails, from the login to the last row."""
 
-import os
-import shutil
 import socket
-import ssl
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from certificates import Authority
 from fronts import Wire, answering, hanging_up, refusing, saying, secured
+from hostile import Hostile, serving
 from provoked import CANARY, READER, Ended, Provocations, Provoked, Stage, check
 
 from aiia_pipelines.local.ports import free_port
-from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
 
 pytestmark = pytest.mark.integration
 provokes = Provocations()
-MANY = 60_000
-
-
-@dataclass
-class Hostile:
-    """A PostgreSQL server that is made to fail."""
-
-    server: EmbeddedPostgres
-    authority: Authority
-
-    @property
-    def data(self) -> Path:
-        return self.server.log.parent / "data"
-
-    def execute(self, *statements: str, database: str = "shop") -> list[tuple[Any, ...]]:
-        with closing(self.server.connect(database)) as db, db.cursor() as cursor:
-            db.autocommit = True
-            for statement in statements:
-                cursor.execute(statement)
-            return cursor.fetchall() if cursor.description else []
-
-    def options(self, user: str = READER, query: str = "", **more: Any) -> dict[str, Any]:
-        url = self.server.url("shop", user, "postgresql") + query
-        given = {"kind": "sql", "url": url, "password": self.server.passwords.of(READER)}
-        return given | {"connect_timeout": 2} | more
-
-    def role(self, name: str, how: str = "") -> str:
-        """Make a role with the password of the reader."""
-        self.execute(
-            f"drop role if exists {name}",
-            f"create role {name} login {how} password '{self.server.passwords.of(READER)}'",
-        )
-        return name
-
-    def reload(self) -> None:
-        self.execute("select pg_reload_conf()")
-        time.sleep(0.1)
-
-    def admit(self, lines: str) -> None:
-        """Put lines before those that say who may come in from where."""
-        path = self.data / "pg_hba.conf"
-        path.write_text(f"{lines}\n{path.read_text()}")
-        self.reload()
-
-    @contextmanager
-    def soon(self, statement: str, when: str) -> Iterator[None]:
-        """Do something as soon as a query has rows, from another session."""
-
-        def act() -> None:
-            deadline = time.monotonic() + 10
-            while not self.execute(when) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            self.execute(statement)
-
-        thread = threading.Thread(target=act)
-        thread.start()
-        yield
-        thread.join()
-
-
-SHOP = """
-create table public.rows (id int primary key, name text);
-insert into public.rows select n, 'name ' || n from generate_series(1, 60000) n;
-create table public.secret (id int);
-create function public.slow() returns int language plpgsql as
-  $$ begin perform pg_sleep(30); return 1; end $$;
-create domain public.positive as int check (value > 0);
-grant select on public.rows to canary_reader;
-"""
 
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
-    home = Path(tempfile.mkdtemp(prefix="aiia-", dir="/tmp"))
-    home.chmod(0o755)
-    server = EmbeddedPostgres(home, preferred_port=free_port())
-    server.bootstrap()
-    server.ensure_role(READER)
-    server.ensure_database("shop", APPLICATION_ROLE)
-    found = Hostile(server, Authority(tmp_path_factory.mktemp("ca")).found())
-    found.execute(SHOP)
-    yield found
-    server.stop()
-    shutil.rmtree(server.log.parent, ignore_errors=True)
-    shutil.rmtree(home, ignore_errors=True)
+    with serving(tmp_path_factory.mktemp("ca")) as found:
+        yield found
 
 
 @pytest.fixture
@@ -193,9 +109,7 @@ def a_wire_that_falls_silent_among_the_rows(stage: Stage, hostile: Hostile) -> E
     return _through(stage, hostile, wire, statement_timeout=1)
 
 
-def _through(
-    stage: Stage, hostile: Hostile, wire: Wire, query: str = "", **more: Any
-) -> Ended:
+def _through(stage: Stage, hostile: Hostile, wire: Wire, query: str = "", **more: Any) -> Ended:
     with answering(wire.talk) as port:
         stage.facts["source"] = f"127.0.0.1:{port}"
         url = f"postgresql://{READER}@127.0.0.1:{port}/shop{query}"
@@ -212,7 +126,9 @@ def _verified(
     return _through(stage, hostile, secured(hostile.server.port, certificate, **how), query)
 
 
-@provokes("tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired.*")
+@provokes(
+    "tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired.*"
+)
 def a_certificate_that_has_expired(stage: Stage, hostile: Hostile) -> Ended:
     return _verified(stage, hostile, hostile.authority.sign("expired", days=-1))
 
@@ -225,7 +141,10 @@ def a_certificate_of_another_name(stage: Stage, hostile: Hostile) -> Ended:
     return _verified(stage, hostile, hostile.authority.sign("other", "DNS:db.example.com"))
 
 
-@provokes("tls-failure", "TLS failure. {source} cannot be trusted: unable to get local issuer certificate.*")
+@provokes(
+    "tls-failure",
+    "TLS failure. {source} cannot be trusted: unable to get local issuer certificate.*",
+)
 def a_certificate_that_nobody_here_trusts(stage: Stage, hostile: Hostile) -> Ended:
     folder = hostile.authority.folder / "stranger"
     folder.mkdir(exist_ok=True)
@@ -260,7 +179,10 @@ def a_user_that_does_not_exist(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options("nobody_here"))
 
 
-@provokes("login-not-allowed", "Login not allowed. {source} does not let user barred in: pg_hba.conf rejects connection for host *.")
+@provokes(
+    "login-not-allowed",
+    "Login not allowed. {source} does not let user barred in: pg_hba.conf rejects connection for host *.",
+)
 def a_user_that_pg_hba_shuts_out(stage: Stage, hostile: Hostile) -> Ended:
     hostile.role("barred")
     hostile.admit("host all barred 127.0.0.1/32 reject")
@@ -274,7 +196,9 @@ def a_role_that_may_not_log_in(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options("no_login"))
 
 
-@provokes("permission-denied", 'Permission denied. {source}: permission denied for database "shop".')
+@provokes(
+    "permission-denied", 'Permission denied. {source}: permission denied for database "shop".'
+)
 def a_database_that_may_not_be_entered(stage: Stage, hostile: Hostile) -> Ended:
     hostile.execute("revoke connect on database shop from public")
     try:
@@ -289,7 +213,11 @@ def a_database_that_does_not_exist(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options(url=url))
 
 
-@provokes("too-many-connections", 'Too many connections. {source} takes no more: too many connections for role "narrow".', retries=5)
+@provokes(
+    "too-many-connections",
+    'Too many connections. {source} takes no more: too many connections for role "narrow".',
+    retries=5,
+)
 def a_role_whose_connections_are_in_use(stage: Stage, hostile: Hostile) -> Ended:
     hostile.role("narrow", "connection limit 0")
     return stage.sync(hostile.options("narrow"))
@@ -318,7 +246,9 @@ def a_table_without_a_grant(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options(), {"name": "rows", "table": "public.secret"})
 
 
-@provokes("column-mismatch", 'Relation "public.missing" does not exist. At {source}.', badge="Error")
+@provokes(
+    "column-mismatch", 'Relation "public.missing" does not exist. At {source}.', badge="Error"
+)
 def a_table_that_is_gone(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options(), {"name": "rows", "table": "public.missing"})
 
@@ -333,13 +263,21 @@ def a_query_that_divides_by_zero(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options(), _query("select 1/(id-1) as id from public.rows"))
 
 
-@provokes("constraint-violation", 'Value for domain positive violates check constraint "positive_check". At {source}.', badge="Error")
+@provokes(
+    "constraint-violation",
+    'Value for domain positive violates check constraint "positive_check". At {source}.',
+    badge="Error",
+)
 def a_value_that_its_domain_refuses(stage: Stage, hostile: Hostile) -> Ended:
     text = "select (id - 2)::public.positive as id from public.rows"
     return stage.sync(hostile.options(), _query(text))
 
 
-@provokes("query-timeout", "Query timeout. {source} stopped the query: canceling statement due to statement timeout.", retries=1)
+@provokes(
+    "query-timeout",
+    "Query timeout. {source} stopped the query: canceling statement due to statement timeout.",
+    retries=1,
+)
 def a_query_that_runs_longer_than_it_may(stage: Stage, hostile: Hostile) -> Ended:
     return stage.sync(hostile.options(statement_timeout=1), _query("select public.slow() as id"))
 
@@ -414,7 +352,9 @@ def a_sort_that_needs_more_temporary_files_than_it_may(stage: Stage, hostile: Ho
         "alter role canary_reader set work_mem = '64kB'",
     )
     try:
-        return stage.sync(hostile.options(), _query("select id, name from public.rows order by name || 'x'"))
+        return stage.sync(
+            hostile.options(), _query("select id, name from public.rows order by name || 'x'")
+        )
     finally:
         hostile.execute("alter role canary_reader reset all")
 

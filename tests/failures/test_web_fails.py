@@ -49,7 +49,11 @@ def _told(stage: Stage, web: Any, **reply: Any) -> Ended:
 # -- statuses ---------------------------------------------------------------------------------
 
 
-@provokes("query-invalid", "The server does not understand the request. {url} answered 400. It says: *.", badge="Error")
+@provokes(
+    "query-invalid",
+    "The server does not understand the request. {url} answered 400. It says: *.",
+    badge="Error",
+)
 def a_request_that_is_not_understood(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, status=400, json={"message": "limit must be at most 500"})
 
@@ -97,12 +101,17 @@ def an_endpoint_that_does_not_exist(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, status=404, json={})
 
 
-@provokes("proxy-failure", "Proxy failure: a proxy on the way wants a login of its own. {url} answered 407.")
+@provokes(
+    "proxy-failure",
+    "Proxy failure: a proxy on the way wants a login of its own. {url} answered 407.",
+)
 def a_proxy_that_wants_a_login(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, status=407, json={}, headers={"Proxy-Authenticate": "Basic"})
 
 
-@provokes("rate-limited", "Rate limited. {url} answered 429. It asks to wait 3,600 seconds.", retries=5)
+@provokes(
+    "rate-limited", "Rate limited. {url} answered 429. It asks to wait 3,600 seconds.", retries=5
+)
 def too_many_requests(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, status=429, json={}, headers={"Retry-After": "3600"})
 
@@ -125,7 +134,10 @@ def a_server_whose_disk_is_full(stage: Stage, web: Any) -> Ended:
 # -- answers ----------------------------------------------------------------------------------
 
 
-@provokes("content-type-unexpected", "Unexpected content type. {url} answered text/html where JSON was expected.")
+@provokes(
+    "content-type-unexpected",
+    "Unexpected content type. {url} answered text/html where JSON was expected.",
+)
 def a_page_for_people(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, body=b"<html>log in</html>", headers=HTML)
 
@@ -136,7 +148,10 @@ def redirects_without_end(stage: Stage, web: Any) -> Ended:
     return stage.sync(options(web, max_redirects=3), ROWS)
 
 
-@provokes("protocol-error", "Protocol error. {url} redirects (301) to other.example, which is not followed; *.")
+@provokes(
+    "protocol-error",
+    "Protocol error. {url} redirects (301) to other.example, which is not followed; *.",
+)
 def a_redirect_to_another_host(stage: Stage, web: Any) -> Ended:
     target = {"Location": "https://other.example/rows"}
     return _told(stage, web, status=301, json={}, headers=target)
@@ -147,7 +162,9 @@ def json_that_is_cut(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, body=b'[{"id": 1}')
 
 
-@provokes("encoding-error", "Encoding error. The answer of {url} is not utf-8 at byte 9.", badge="Error")
+@provokes(
+    "encoding-error", "Encoding error. The answer of {url} is not utf-8 at byte 9.", badge="Error"
+)
 def json_that_is_no_text(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, body=b'[{"id": "\xff"}]')
 
@@ -163,22 +180,35 @@ def gzip_that_is_cut(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, body=packed, headers={"Content-Encoding": "gzip"})
 
 
-@provokes("connection-lost", "Connection lost. {source} closed it before the answer was complete.", retries=5)
+@provokes(
+    "connection-lost",
+    "Connection lost. {source} closed it before the answer was complete.",
+    retries=5,
+)
 def an_answer_shorter_than_its_length(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, raw=HEAD + b"Content-Length: 500\r\n\r\n[]")
 
 
-@provokes("connection-lost", "Connection lost. {source} closed it before the answer was complete.", retries=5)
+@provokes(
+    "connection-lost",
+    "Connection lost. {source} closed it before the answer was complete.",
+    retries=5,
+)
 def a_connection_that_is_reset(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, raw=HEAD + b"Content-Length: 500\r\n\r\n[", reset=True)
 
 
-@provokes("protocol-error", "Protocol error. What answers at {source} is no web server, or breaks off.")
+@provokes(
+    "protocol-error", "Protocol error. What answers at {source} is no web server, or breaks off."
+)
 def a_chunk_without_a_size(stage: Stage, web: Any) -> Ended:
     return _told(stage, web, raw=CHUNKED + b"zz\r\n[]\r\n0\r\n\r\n")
 
 
-@provokes("resource-limit", "Answer too large. {source} sent more than max_response_bytes (100,000) in one answer; *.")
+@provokes(
+    "resource-limit",
+    "Answer too large. {source} sent more than max_response_bytes (100,000) in one answer; *.",
+)
 def an_answer_larger_than_it_may_be(stage: Stage, web: Any) -> Ended:
     web.answers["/rows"] = [web.reply(body=b"[" + b" " * 300_000 + b"]")]
     return stage.sync(options(web, max_response_bytes=100_000), ROWS)
@@ -203,14 +233,21 @@ def a_file_server(stage: Stage, web: Any) -> Ended:
         return stage.sync(options(web, url=f"http://127.0.0.1:{port}"), ROWS)
 
 
-@provokes("connection-refused", "Connection refused. Nothing listens on {source}, or a firewall rejects it.", retries=5)
+@provokes(
+    "connection-refused",
+    "Connection refused. Nothing listens on {source}, or a firewall rejects it.",
+    retries=5,
+)
 def a_port_that_is_closed(stage: Stage, web: Any) -> Ended:
     port = free_port()
     stage.facts["source"] = f"127.0.0.1:{port}"
     return stage.sync(options(web, url=f"http://127.0.0.1:{port}"), ROWS)
 
 
-@provokes("config-invalid", "169.254.169.254 may not be asked: its address 169.254.169.254 is link-local, *")
+@provokes(
+    "config-invalid",
+    "169.254.169.254 may not be asked: its address 169.254.169.254 is link-local, *",
+)
 def an_address_that_is_never_asked(stage: Stage, web: Any) -> Ended:
     return stage.sync(options(web, url="http://169.254.169.254"), ROWS)
 
@@ -235,12 +272,17 @@ def a_web_server_that_nobody_trusts(stage: Stage, web: Any) -> Ended:
     return _secure(stage, web, web.authority.sign("good"), None)
 
 
-@provokes("tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired.")
+@provokes(
+    "tls-certificate-expired", "TLS failure. {source} cannot be trusted: certificate has expired."
+)
 def a_web_server_whose_certificate_has_expired(stage: Stage, web: Any) -> Ended:
     return _secure(stage, web, web.authority.sign("expired", days=-1), web.authority.path)
 
 
-@provokes("tls-name-mismatch", "TLS failure. {source} cannot be trusted: IP address mismatch, certificate is not valid for '127.0.0.1'.")
+@provokes(
+    "tls-name-mismatch",
+    "TLS failure. {source} cannot be trusted: IP address mismatch, certificate is not valid for '127.0.0.1'.",
+)
 def a_web_server_of_another_name(stage: Stage, web: Any) -> Ended:
     other = web.authority.sign("other", "DNS:api.example.com")
     return _secure(stage, web, other, web.authority.path)
