@@ -1,5 +1,6 @@
 """One refresh of one connector: connect once, then bring each stream over, all of it or nothing."""
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from aiia_pipelines.sync.profiles import profiled
 from aiia_pipelines.sync.task import StreamSync, Wish
 
 _LONGEST = 200  # characters of a headline
+_INSISTING = 1.0  # seconds between two requests to stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +43,11 @@ class Engine:
     def run(self, streams: Sequence[Stream]) -> Iterator[Synced | Broken]:
         """Sync the streams one after the other, giving each one's outcome as it is known."""
         source: Source | None = None
+        over = threading.Event()
         for stream in streams:
             self.recorder.start_task(stream.name)
         try:
-            source = self._connect(streams)
+            source = self._connect(streams, over)
         except BaseException as fault:
             failure = self._told(fault)
             for stream in streams:
@@ -55,6 +58,7 @@ class Engine:
             return
         finally:
             if source is None:
+                over.set()
                 self.destination.close()
         try:
             uids = {} if self.uid else self.recorder.store.uids_of(self.recorder.number)
@@ -62,10 +66,11 @@ class Engine:
                 uid = self.uid or uids[stream.name]
                 yield self._stream(source, stream, uid, streams[place + 1 :])
         finally:
+            over.set()
             source.close()
             self.destination.close()
 
-    def _connect(self, streams: Sequence[Stream]) -> Source:
+    def _connect(self, streams: Sequence[Stream], over: threading.Event) -> Source:
         with self._in_all(streams, "prepare"):
             source = self._opened()
             try:
@@ -73,7 +78,7 @@ class Engine:
             except DestinationFault:
                 source.close()
                 raise
-        self.recorder.on_cancel = lambda: self._stop(source)
+        self.recorder.on_cancel = lambda: self._stop(source, over)
         self.recorder.log(Level.INFO, connecting(source.describe()))
         try:
             with self._in_all(streams, "connect"):
@@ -93,10 +98,17 @@ class Engine:
             told = f"Invalid configuration. {self.connector.name}: {option}: {first['msg']}."
             raise SourceFault(told, "config:invalid") from None
 
-    def _stop(self, source: Source) -> None:
+    def _stop(self, source: Source, over: threading.Event) -> None:
         """Stop what both sides are doing; what they are asked next, the task does not ask any more."""
         source.cancel()
         self.destination.cancel()
+
+        def insist() -> None:
+            # A stop that comes between two statements of the source stops neither.
+            while not over.wait(_INSISTING):
+                source.cancel()
+
+        threading.Thread(target=insist, name="stop", daemon=True).start()
 
     @contextmanager
     def _in_all(self, streams: Sequence[Stream], step: str) -> Iterator[None]:

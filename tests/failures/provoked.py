@@ -17,7 +17,7 @@ from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
-from aiia_pipelines.sync.destinations import open_destination
+from aiia_pipelines.sync.destinations import destination_at
 from aiia_pipelines.sync.destinations.base import Destination
 from aiia_pipelines.sync.engine import Engine
 from aiia_pipelines.sync.faults import Stopped
@@ -94,7 +94,7 @@ class Stage:
             engine = Engine(
                 connector=connector,
                 source=given,
-                destination=open_destination(place) if isinstance(place, str) else place,
+                destination=destination_at(place) if isinstance(place, str) else place,
                 recorder=recorder,
             )
             try:

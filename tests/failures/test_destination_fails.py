@@ -199,7 +199,11 @@ def a_disk_that_is_full(stage: Stage, folder: Path) -> Ended:
             execute("drop tablespace tiny", user="aiia")
 
 
-@provokes("file-locked", "The destination {folder}/w.duckdb refused: *lock on file*.", retries=5)
+@provokes(
+    "file-locked",
+    "The destination {folder}/w.duckdb refused: Could not set lock on file: Conflicting lock is held in *",
+    retries=5,
+)
 def a_file_that_another_program_has_open(stage: Stage, folder: Path) -> Ended:
     path = folder / "w.duckdb"
     program = f"import duckdb, sys; db = duckdb.connect({str(path)!r}); print(1, flush=True); sys.stdin.read()"
@@ -215,7 +219,7 @@ def a_file_that_another_program_has_open(stage: Stage, folder: Path) -> Ended:
 
 @provokes(
     "config-invalid",
-    "The destination has no URL that PostgreSQL understands; set AIIA_DESTINATION_<NAME> to *.",
+    "The destination warehouse has no URL; set AIIA_DESTINATION_WAREHOUSE.",
 )
 def a_destination_without_a_url(stage: Stage, folder: Path) -> Ended:
     return _to(stage, "unset:warehouse")

@@ -60,7 +60,11 @@ def test_every_number_that_pymysql_raises_itself_leads_to_a_row() -> None:
         (1130, "Host '10.1.2.3' is not allowed to connect", "login-not-allowed"),
         (4151, "Access denied, this account is locked", "login-not-allowed"),
         (1820, "You must SET PASSWORD before executing this statement", "credentials-expired"),
-        (1226, "User 'rd' has exceeded the 'max_user_connections' resource", "too-many-connections"),
+        (
+            1226,
+            "User 'rd' has exceeded the 'max_user_connections' resource",
+            "too-many-connections",
+        ),
         (1226, "User 'rd' has exceeded the 'max_queries_per_hour' resource", "quota-exceeded"),
         (1317, "Query execution was interrupted", "query-cancelled"),
         (1969, "Query execution was interrupted (max_statement_time exceeded)", "query-timeout"),

@@ -28,6 +28,8 @@ from aiia_pipelines.jobs.lost import end_lost, find_lost
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 provokes = Provocations()
 RESOLVER = "/etc/resolv.conf"
+# Of this machine, and of this process alone: the port is that of all name servers.
+ADDRESS = f"127.{os.getpid() % 250 + 1}.{os.getpid() // 250 % 250}.53"
 CANNOT_DROP = "" if os.geteuid() or shutil.which("setpriv") else "no setpriv to drop rights with"
 
 
@@ -145,7 +147,7 @@ class Apart:
     "worker-lost", "Worker lost. Process * on * ended without a word.", retries=5, traceback=False
 )
 def a_worker_that_is_killed(stage: Stage, web: Any, folder: Path) -> Ended:
-    slow = {"name": "rows", "query": "select pg_sleep(60)::text as name"}
+    slow = {"name": "slow", "query": "select pg_sleep(60)::text as name"}
     busy = f"select 1 from pg_stat_activity where datname = '{stage.source.name}' and wait_event = 'PgSleep'"
     with Apart(stage, stage.source.options(), slow, []) as (number, child):
         deadline = time.monotonic() + 30
@@ -153,6 +155,8 @@ def a_worker_that_is_killed(stage: Stage, web: Any, folder: Path) -> Ended:
             time.sleep(0.05)
         child.send_signal(signal.SIGKILL)
         child.wait()
+        # The server would notice at the end of the query only.
+        stage.source.execute(busy.replace("1", "pg_terminate_backend(pid)", 1), user="aiia")
         deadline = time.monotonic() + 20
         while not (found := find_lost(stage.store)) and time.monotonic() < deadline:
             time.sleep(0.2)
@@ -180,7 +184,7 @@ def _answer_names(door: socket.socket, code: int) -> None:
 def _named(stage: Stage, folder: Path, code: int) -> Ended:
     """Sync while a name server of our own answers with a code."""
     told = folder / "resolv.conf"
-    told.write_text("nameserver 127.0.0.211\noptions timeout:1 attempts:1\n")
+    told.write_text(f"nameserver {ADDRESS}\noptions timeout:1 attempts:1\n")
     done: list[Ended | BaseException] = []
 
     def sync() -> None:
@@ -192,7 +196,7 @@ def _named(stage: Stage, folder: Path, code: int) -> Ended:
             done.append(fault)
 
     with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as door:
-        door.bind(("127.0.0.211", 53))
+        door.bind((ADDRESS, 53))
         server = threading.Thread(target=_answer_names, args=(door, code), daemon=True)
         server.start()
         worker = threading.Thread(target=sync)
@@ -240,12 +244,13 @@ def a_name_server_that_is_out_of_order(stage: Stage, web: Any, folder: Path) -> 
 
 @provokes("cancelled", "Somebody asked this job run to stop.", badge="Cancelled")
 def a_person_who_stops_the_run(stage: Stage, web: Any, folder: Path) -> Ended:
-    slow = {"name": "rows", "query": "select pg_sleep(60)::text as name"}
+    slow = {"name": "slow", "query": "select pg_sleep(60)::text as name"}
     number = stage.begin(connector_of(slow))
     busy = f"select 1 from pg_stat_activity where datname = '{stage.source.name}' and wait_event = 'PgSleep'"
 
     def stop() -> None:
-        while not stage.source.execute(busy, user="aiia"):
+        deadline = time.monotonic() + 20
+        while not stage.source.execute(busy, user="aiia") and time.monotonic() < deadline:
             time.sleep(0.05)
         stage.store.request_cancel(number, by="sara")
 

@@ -1,5 +1,9 @@
 import json
 import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +24,12 @@ from aiia_pipelines.sync.destinations import open_destination
 from aiia_pipelines.sync.destinations._parquet_files import Parts, schema_of
 from aiia_pipelines.sync.destinations._parquet_log import Log, Version
 from aiia_pipelines.sync.destinations._parquet_s3 import S3Store
-from aiia_pipelines.sync.destinations._parquet_store import LocalStore, Store
+from aiia_pipelines.sync.destinations._parquet_store import (
+    LocalStore,
+    Store,
+    _maker,
+    scratch_folder,
+)
 from aiia_pipelines.sync.destinations.parquet import read
 from aiia_pipelines.sync.faults import DestinationFault
 
@@ -195,6 +204,28 @@ def test_a_listing_has_what_is_there_while_other_files_come_and_go(tmp_path: Pat
     finally:
         ended.set()
         busy.join()
+
+
+def test_folders_of_processes_that_died_while_making_them_are_removed(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, signal\nfrom pathlib import Path\n"
+        "from aiia_pipelines.sync.destinations import _parquet_store as store\n"
+        "store.fcntl.flock = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "store.scratch_folder(Path(sys.argv[1])).__enter__()\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    here = left.name.rpartition("-")[0]
+    elsewhere = tmp_path / here.replace(socket.gethostname(), "other-host")
+    recent, old = Path(f"{elsewhere}-recent"), Path(f"{elsewhere}-old")
+    for folder in (recent, old):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    mine = tmp_path / f"aiia-new-{_maker(os.getpid())}-abc"
+    mine.mkdir()
+    with scratch_folder(tmp_path) as made:
+        assert sorted(tmp_path.iterdir()) == sorted([made, mine, recent])
 
 
 def test_what_is_published_has_its_name_with_all_its_content(store: Store, tmp_path: Path) -> None:

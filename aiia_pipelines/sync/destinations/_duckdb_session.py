@@ -1,5 +1,6 @@
 """A DuckDB connection in bounded memory, and what goes in and out of it."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,10 +55,16 @@ def translated(place: str) -> Iterator[None]:
         if isinstance(fault, duckdb.OutOfMemoryException) and not signals:
             signals = ("memory:exhausted",)
         # Other texts repeat the statement and values of the data.
-        told = said.partition("\n")[0].rstrip(".!") if signals else type(fault).__name__
+        told = _plain(said) if signals else type(fault).__name__
         raise DestinationFault(
             f"The destination {place} refused: {told}.", *signals, place=place
         ) from fault
+
+
+def _plain(said: str) -> str:
+    """Take the first sentence, without the sort of the error and the path that is told anyway."""
+    first = said.partition("\n")[0].partition(". ")[0].rstrip(".!")
+    return re.sub(r' "/[^"]*"', "", re.sub(r"^[A-Z][\w ]* Error: ", "", first))
 
 
 def insert(db: duckdb.DuckDBPyConnection, table: str, batch: pa.RecordBatch) -> None:

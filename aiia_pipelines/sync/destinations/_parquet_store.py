@@ -5,17 +5,22 @@ import errno
 import fcntl
 import os
 import shutil
+import socket
 import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from aiia_pipelines.jobs.traces import started_at
 from aiia_pipelines.sync.faults import DestinationFault
 
 _LOCK = ".lock"
 _SCRATCH = "aiia-parquet-"
+_UNLOCKED = "aiia-new-"  # a folder that is just being made, and then its host, process id and start
+_LONG = 3600.0  # seconds; a folder is unlocked for less than a second
 _SIGNALS = {
     "ENOSPC": "sqlstate:53100",
     "EDQUOT": "sqlstate:53100",
@@ -175,7 +180,9 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     parent.mkdir(parents=True, exist_ok=True)
     for other in parent.glob(f"{_SCRATCH}*"):
         _remove_if_dead(other)
-    made = Path(tempfile.mkdtemp(prefix="aiia-new-", dir=parent))
+    for other in parent.glob(f"{_UNLOCKED}*"):
+        _remove_if_orphaned(other)
+    made = Path(tempfile.mkdtemp(prefix=f"{_UNLOCKED}{_maker(os.getpid())}-", dir=parent))
     with (made / _LOCK).open("wb") as lock:
         # Named only when it is locked: without a lock it would pass for one of a dead attempt.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -191,6 +198,22 @@ def _remove_if_dead(folder: Path) -> None:
     with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _maker(pid: int) -> str:
+    return f"{socket.gethostname()}-{pid}-{started_at(pid)}"
+
+
+def _remove_if_orphaned(folder: Path) -> None:
+    """Remove a folder whose process ended before it could lock it."""
+    maker = folder.name.removeprefix(_UNLOCKED).rpartition("-")[0]
+    host, pid, _ = maker.rsplit("-", 2)
+    with contextlib.suppress(OSError):
+        here = host == socket.gethostname()
+        # Of another machine, or another container, only time tells.
+        gone = maker != _maker(int(pid)) if here else folder.stat().st_mtime < time.time() - _LONG
+        if gone:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
