@@ -297,7 +297,7 @@ def test_a_read_by_columns_that_is_given_up_leaves_no_session(
 
 def gone(backends: Callable[[str], int], database: str) -> bool:
     """Wait for sessions that have said goodbye to be gone."""
-    for _ in range(100):
+    for _ in range(1000):
         if backends(database) == 0:
             return True
         time.sleep(0.02)

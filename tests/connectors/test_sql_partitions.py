@@ -119,7 +119,7 @@ def test_parts_that_are_given_up_leave_no_session(
     next(batches)
     batches.close()
     source.close()
-    assert sum(1 for _ in range(100) if backends(source_db.name)) < 100
+    assert any(backends(source_db.name) == 0 for _ in range(1000))
 
 
 @pytest.mark.parametrize(

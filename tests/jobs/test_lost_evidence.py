@@ -111,7 +111,7 @@ def worker(store: JobStore, store_db: Any, group: Path | None) -> "Iterator[subp
         process.kill()
 
 
-def eventually(holds: Callable[[], Any], seconds: float = 15) -> Any:
+def eventually(holds: Callable[[], Any], seconds: float = 60) -> Any:
     end = time.monotonic() + seconds
     while not (found := holds()) and time.monotonic() < end:
         time.sleep(0.1)

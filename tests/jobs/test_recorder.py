@@ -49,7 +49,7 @@ def test_the_live_count_is_seen_while_the_run_goes_on(
 ) -> None:
     with recorder.step("rows", "validate", last=False):
         recorder.count("rows", "validate", 123_456, 1000)
-        assert within(2, lambda: row(store, number).records == 123_456)
+        assert within(20, lambda: row(store, number).records == 123_456)
     assert row(store, number).bytes == 1000
     assert row(store, number).activity == "rows: validate"
     assert row(store, number).peak_memory > 10_000_000
@@ -63,7 +63,7 @@ def test_the_heart_beats_every_second(store: JobStore, recorder: Recorder, numbe
         return attempt.heartbeat_at if attempt is not None else None
 
     first = beat()
-    assert within(2, lambda: beat() > first)
+    assert within(20, lambda: beat() > first)
 
 
 def test_a_cancellation_is_seen_soon_and_told_once(
@@ -72,7 +72,7 @@ def test_a_cancellation_is_seen_soon_and_told_once(
     told: list[str] = []
     recorder.on_cancel = lambda: told.append(threading.current_thread().name)
     store.request_cancel(number, by="sara")
-    assert within(2, lambda: recorder.cancelled)
+    assert within(20, lambda: recorder.cancelled)
     threads = [threading.Thread(target=recorder.flush) for _ in range(4)]
     for thread in threads:
         thread.start()

@@ -20,7 +20,7 @@ PLAIN = {"PATH": "/usr/bin:/bin"}
 FAMILY = "sleep 300 & setsid sleep 301 & sleep 302"
 
 
-def eventually(holds: Callable[[], object], seconds: float = 10.0) -> bool:
+def eventually(holds: Callable[[], object], seconds: float = 60.0) -> bool:
     deadline = time.monotonic() + seconds
     while not holds():
         if time.monotonic() > deadline:
