@@ -77,7 +77,7 @@ def by_pandas(ground: Ground) -> list[str]:
 
 
 CONTENDERS = (
-    Contender("raw COPY binary | COPY", raw),
+    Contender("raw COPY, binary, piped", raw),
     Contender("aiia_pipelines, no checks", ours("none")),
     Contender("aiia_pipelines, all checks", ours("all")),
     Contender("dlt, connectorx", by_dlt("connectorx"), setup=("dlt", "dlt[postgres]==1.31.0", "connectorx==0.4.6", "psycopg2-binary", "psycopg[binary]", "pyarrow", "sqlalchemy")),
