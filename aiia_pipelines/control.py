@@ -3,15 +3,12 @@
 Nothing here imports Dagster: it is asked over HTTP, or by starting `aiia_pipelines.launch`.
 """
 
-import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +20,7 @@ from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.jobs.run import PRIORITIES, REFRESHES, JobType, Trigger
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
-from aiia_pipelines.local.running import Running
+from aiia_pipelines.local import web
 
 _LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
 _HTTP_TIMEOUT = 30  # seconds
@@ -161,14 +158,7 @@ def cancel(settings: Settings, store: JobStore, number: int, *, reason: str, by:
 
 def web_url(settings: Settings) -> str | None:
     """Give the address of the web server that `aiia up` started here, if it answers."""
-    running = Running.read(settings.home)
-    if running is None:
-        return None
-    try:
-        with urllib.request.urlopen(f"{running.url}/server_info", timeout=5):  # noqa: S310 - our own http URL
-            return running.url
-    except (urllib.error.URLError, OSError):
-        return None
+    return web.address(settings.home, timeout=5)
 
 
 def _row(store: JobStore, number: int) -> Any:  # noqa: ANN401 - a row of the store
@@ -213,19 +203,12 @@ def _terminated(url: str, run_id: str) -> bool:
 
 
 def _ask(url: str, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
-    body = json.dumps({"query": query, "variables": variables}).encode()
-    request = urllib.request.Request(  # noqa: S310 - our own http URL
-        f"{url}/graphql", data=body, headers={"Content-Type": "application/json"}
-    )
     try:
-        with urllib.request.urlopen(request, timeout=_HTTP_TIMEOUT) as answer:  # noqa: S310
-            told = json.load(answer)
-    except (OSError, ValueError) as fault:
+        return web.ask(url, query, variables, timeout=_HTTP_TIMEOUT)
+    except web.Refused as fault:
+        raise NotLaunched(f"The services at {url} refused: {fault}") from fault
+    except web.NoAnswer as fault:
         raise NotLaunched(f"The services at {url} do not answer: {fault}") from fault
-    if told.get("errors"):
-        raise NotLaunched(f"The services at {url} refused: {told['errors'][0]['message']}")
-    data: dict[str, Any] = told["data"]
-    return data
 
 
 # -- on this machine ------------------------------------------------------------------------

@@ -52,19 +52,18 @@ class Ground:
 
     def settle(self) -> None:
         """Let the server write down what it still holds, before the next measurement."""
+        self._administer("checkpoint")
+
+    def _administer(self, statement: str) -> None:
         admin = self.server.connect("postgres")
         admin.autocommit = True
         with admin.cursor() as cursor:
-            cursor.execute("checkpoint")
+            cursor.execute(statement)
         admin.close()
 
     def fresh(self) -> None:
         """Make an empty target, and let the server write down what it still holds."""
-        admin = self.server.connect("postgres")
-        admin.autocommit = True
-        with admin.cursor() as cursor:
-            cursor.execute("drop database if exists bench_target with (force)")
-        admin.close()
+        self._administer("drop database if exists bench_target with (force)")
         self.server.ensure_database("bench_target", APPLICATION_ROLE)
         self.settle()
         columns = ", ".join(

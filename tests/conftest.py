@@ -2,9 +2,11 @@
 
 import importlib.util
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -192,6 +194,34 @@ def s3_server() -> Iterator[S3Server]:
     """A real S3 server for all tests of one process; each test makes buckets of its own."""
     with serving() as found:
         yield found
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that accepts and says nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        yield listener.getsockname()[1]
+
+
+@pytest.fixture
+def full() -> Iterator[int]:
+    """A port whose backlog is full: further connection attempts get no answer."""
+    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
+        place = listener.getsockname()
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:
+            client.setblocking(False)
+            client.connect_ex(place)
+        yield place[1]
+        for client in waiting:
+            client.close()
+
+
+@pytest.fixture
+def closed() -> int:
+    """A port that nobody listens on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as door:
+        return int(door.getsockname()[1])
 
 
 def pytest_configure(config: pytest.Config) -> None:

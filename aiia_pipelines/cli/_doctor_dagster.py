@@ -2,13 +2,12 @@
 
 import json
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiia_pipelines.jobs.history import rows
+from aiia_pipelines.local.web import address, ask
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
@@ -27,10 +26,6 @@ _LOADED = """
     ... on PythonError { message }
     ... on RepositoryLocation { repositories { jobs { name } } } } } } } }
 """
-
-
-class NotTold(Exception):
-    """The web server gave no usable answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +48,16 @@ class Tick:
 
 def web(settings: "Settings") -> str | None:
     """Give the address of the web server that `aiia up` started here, if it answers."""
-    from aiia_pipelines.local.running import Running
-
-    running = Running.read(settings.home)
-    if running is None:
-        return None
-    try:
-        with urllib.request.urlopen(f"{running.url}/server_info", timeout=_SECONDS):  # noqa: S310 - our own http URL
-            return running.url
-    except (urllib.error.URLError, OSError):
-        return None
+    return address(settings.home, timeout=_SECONDS)
 
 
 def location(url: str) -> Location:
     """Ask how loading the connectors went.
 
     Raises:
-        NotTold: The web server gave no usable answer.
+        NoAnswer: The web server gave no usable answer.
     """
-    told = _ask(url, _LOADED)["workspaceOrError"]
+    told = ask(url, _LOADED, timeout=_SECONDS)["workspaceOrError"]
     if told["__typename"] != "Workspace":
         return Location(_sentence(told.get("message", "")))
     entries = [each["locationOrLoadError"] or {} for each in told["locationEntries"]]
@@ -94,7 +80,7 @@ def due_after(url: str, moments: Mapping[str, float]) -> dict[str, float]:
     """Ask when schedules were or are due first after a moment of each, in seconds since 1970.
 
     Raises:
-        NotTold: The web server gave no usable answer.
+        NoAnswer: The web server gave no usable answer.
     """
     parts = (
         f"{name}: scheduleOrError(scheduleSelector: {{scheduleName: {json.dumps(f'schedule__{name}')},"
@@ -102,7 +88,7 @@ def due_after(url: str, moments: Mapping[str, float]) -> dict[str, float]:
         f" {{ ... on Schedule {{ futureTicks(cursor: {at}, limit: 1) {{ results {{ timestamp }} }} }} }}"
         for name, at in moments.items()
     )
-    told = _ask(url, f"{{ {' '.join(parts)} }}") if moments else {}
+    told = ask(url, f"{{ {' '.join(parts)} }}", timeout=_SECONDS) if moments else {}
     found = {name: each.get("futureTicks", {}).get("results") for name, each in told.items()}
     return {name: results[0]["timestamp"] for name, results in found.items() if results}
 
@@ -140,22 +126,6 @@ def there(db: "connection", table: str) -> bool:
 def _name(body: str) -> str:
     found = _INSTIGATOR.search(body)
     return found[1] if found else ""
-
-
-def _ask(url: str, query: str) -> dict[str, Any]:
-    body = json.dumps({"query": query}).encode()
-    request = urllib.request.Request(  # noqa: S310 - our own http URL
-        f"{url}/graphql", data=body, headers={"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
-            told = json.load(answer)
-    except (OSError, ValueError) as fault:
-        raise NotTold(str(fault)) from fault
-    if told.get("errors"):
-        raise NotTold(str(told["errors"][0].get("message", "")))
-    data: dict[str, Any] = told["data"]
-    return data
 
 
 def _sentence(message: str) -> str:

@@ -18,6 +18,7 @@ from aiia_pipelines.jobs.history import (
     rows,
 )
 from aiia_pipelines.jobs.state import JobState
+from aiia_pipelines.local.web import NoAnswer
 
 _LATE = (
     120.0  # seconds after which a tick counts as missed: the daemon looks at least once a minute
@@ -78,7 +79,7 @@ def _code_location(scene: Scene, url: str) -> Finding:
     check = "code location"
     try:
         found = dagster.location(url)
-    except dagster.NotTold as fault:
+    except NoAnswer as fault:
         return warning(check, f"not known: {fault}", "Look at the logs below the data folder.")
     logs = scene.settings.home / "logs" / "worker.log"
     if found.error:
@@ -117,7 +118,7 @@ def _next(scene: Scene, planned: dict[str, str]) -> str:
         return ""
     try:
         due = dagster.due_after(scene.url, dict.fromkeys(planned, time.time()))
-    except dagster.NotTold:
+    except NoAnswer:
         return ""
     if not due:
         return ""
@@ -139,7 +140,7 @@ def _ticks(scene: Scene) -> Finding:
         return Finding(check, note="none failed")
     try:
         due = dagster.due_after(scene.url, moments)
-    except dagster.NotTold as fault:
+    except NoAnswer as fault:
         return warning(check, f"not known: {fault}", "Look at the logs below the data folder.")
     late = {name: time.time() - at for name, at in due.items() if time.time() - at > _LATE}
     if late:

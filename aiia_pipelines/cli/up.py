@@ -4,8 +4,6 @@ import os
 import signal
 import sys
 import threading
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.session import load, output, require_project, started, store
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local.services import AlreadyUp, Running, Service, Supervisor, port_taken
+from aiia_pipelines.local.web import answers
 
 _WORKER_PORT_OFFSET = 1
 _READY = 60.0  # seconds
@@ -76,17 +75,9 @@ def services(settings: Settings, url: str) -> list[Service]:
             [str(programs / "dagster-webserver"), "-w", str(workspace),
              "-h", settings.host, "-p", str(settings.port)],
             environment,
-            ready=lambda: _answers(url),
+            ready=lambda: answers(url, timeout=2),
         ),
     ]  # fmt: skip
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/server_info", timeout=2):  # noqa: S310 - our own URL
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @contextmanager
@@ -135,7 +126,7 @@ def _announced(stop: threading.Event, url: str) -> threading.Event:
 
     def tell() -> None:
         while not stop.wait(0.2):
-            if _answers(url):
+            if answers(url, timeout=2):
                 output_line = f"Ready: Dagster UI at {url} — Ctrl-C stops everything."
                 click.echo(output_line, err=True)
                 return

@@ -3,9 +3,8 @@
 import ssl
 from collections.abc import Iterator
 
-# The numbers of OpenSSL's verification.
-_EXPIRED = {9, 10, 11, 12}
-_NAME = {62, 63, 64}
+from aiia_pipelines.jobs.signals import VERIFIED
+
 _NO_COMMON_WAY = {
     "HTTP_REQUEST", "INAPPROPRIATE_FALLBACK", "NO_PROTOCOLS_AVAILABLE", "NO_SHARED_CIPHER",
     "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE", "SSLV3_ALERT_HANDSHAKE_FAILURE",
@@ -37,10 +36,7 @@ def _told(error: ssl.SSLError, place: str) -> tuple[str, str]:
             "tls:protocol",
         )
     words = getattr(error, "verify_message", "") or reason.replace("_", " ").lower()
-    number = getattr(error, "verify_code", 0)
-    signal = (
-        "tls:expired" if number in _EXPIRED else "tls:name" if number in _NAME else "tls:failure"
-    )
+    signal = VERIFIED.get(getattr(error, "verify_code", 0), "tls:failure")
     return f"TLS failure. {place} cannot be trusted: {words.rstrip('.')}.", signal
 
 

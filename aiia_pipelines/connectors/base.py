@@ -167,6 +167,12 @@ def open_source(source: Mapping[str, Any]) -> Source:
     return opened
 
 
+def wrong_option(invalid: ValidationError) -> str:
+    """Say which option of a source is wrong, once what its references lead to is known."""
+    first = invalid.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, ('source', *first['loc'])))}: {first['msg']}"
+
+
 def source_problems(
     kind: str, source: Mapping[str, Any]
 ) -> list[tuple[tuple[str | int, ...], str]]:

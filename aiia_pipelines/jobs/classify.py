@@ -5,8 +5,9 @@ import re
 from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.catalogue import CATALOGUE, FailureClass
 from aiia_pipelines.jobs.failure import Failure
-from aiia_pipelines.jobs.log import headline
+from aiia_pipelines.jobs.log import headline, headline_at
 from aiia_pipelines.jobs.redaction import REDACTOR
+from aiia_pipelines.jobs.signal_words import CHATTER, TOLD_SERVER
 from aiia_pipelines.jobs.signals import (
     LONGEST_TEXT,
     attribute,
@@ -17,22 +18,12 @@ from aiia_pipelines.jobs.signals import (
     text_of,
 )
 
-_LONGEST = 200
 _LONGEST_PLACE = 100
 
 _BY_SIGNAL = {signal: row for row in CATALOGUE.values() for signal in row.signals}
 _UNCLASSIFIED = CATALOGUE["unclassified"]
 
-_SERVER = (
-    r"connection to server (?:at \"(?P<host>[^\"]+)\"(?: \([^)]*\))?, port (?P<port>\d+)"
-    r"|on socket \"(?P<socket>[^\"]+)\")"
-)
-_TOLD_SERVER = re.compile(_SERVER)
 _FOOTNOTE = re.compile(r"\s*\(Background on this error at: \S+\)")
-_CHATTER = re.compile(
-    rf"^(?:\([\w.]+\)\s*|connection (?:is bad|failed):\s*|{_SERVER} failed:\s*"
-    r"|(?:FATAL|ERROR|PANIC):\s*|\[Errno -?\d+\]\s*|consuming input failed:\s*)+"
-)
 
 
 def badge_of(code: str) -> Badge:
@@ -55,8 +46,8 @@ def classify(exc: BaseException, *, side: str = "source", stage: str = "") -> Fa
     said = _said(kind, speaker)
     if kind is _UNCLASSIFIED:
         said = _unknown(chain, speaker, said)
-    ending = f" ({place})" if place and place not in said else ""
-    return Failure(kind, headline(said, _LONGEST - len(ending)) + ending, place)
+    line = headline_at(said, place) if place and place not in said else headline(said)
+    return Failure(kind, line, place)
 
 
 def _row(signal: str, side: str, stage: str) -> FailureClass | None:
@@ -75,7 +66,7 @@ def _row(signal: str, side: str, stage: str) -> FailureClass | None:
 def _place(exc: BaseException) -> str:
     if place := attribute(exc, "place", str):
         return headline(REDACTOR.clean(place), _LONGEST_PLACE)
-    found = _TOLD_SERVER.search(text_of(exc))
+    found = TOLD_SERVER.search(text_of(exc))
     if found is None:
         return ""
     place = found["socket"] or f"{found['host']}:{found['port']}"
@@ -84,7 +75,7 @@ def _place(exc: BaseException) -> str:
 
 def _said(kind: FailureClass, exc: BaseException) -> str:
     words = _FOOTNOTE.sub("", headline(text_of(exc), LONGEST_TEXT))
-    text = headline(_CHATTER.sub("", words), _LONGEST)
+    text = headline(CHATTER.sub("", words))
     if not text or text.lower() == kind.title.lower():
         return "" if kind is _UNCLASSIFIED else kind.title
     return text if kind is _UNCLASSIFIED or is_translated(exc) else f"{kind.title}: {text}"

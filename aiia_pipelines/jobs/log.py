@@ -78,6 +78,12 @@ def headline(text: str, limit: int = 200) -> str:
     return safe if len(safe) <= limit else safe[: limit - 1].rstrip() + "…"
 
 
+def headline_at(text: str, place: str, limit: int = 200) -> str:
+    """Return a headline that ends with a place, which is never cut."""
+    ending = f" ({place})"
+    return headline(text, limit - len(ending)) + ending
+
+
 def render(line: LogLine, zone: tzinfo = UTC) -> str:
     """Return the line as it is written everywhere, without a line break at its end."""
     at = line.at.astimezone(zone).replace(tzinfo=None).isoformat(" ", "seconds")

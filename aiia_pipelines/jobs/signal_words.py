@@ -60,6 +60,18 @@ _SYSTEM = _rules(
 _SYSTEMS = {"IOException", "TransactionException", "OSError", "EOFError"}
 
 
+_SERVER = (
+    r"connection to server (?:at \"(?P<host>[^\"]+)\"(?: \([^)]*\))?, port (?P<port>\d+)"
+    r"|on socket \"(?P<socket>[^\"]+)\")"
+)
+TOLD_SERVER = re.compile(_SERVER)
+# What drivers put in front of what they have to say, and libpq in front of the words of the server.
+CHATTER = re.compile(
+    rf"^(?:\([\w.]+\)\s*|connection (?:is bad|failed):\s*|{_SERVER} failed:\s*"
+    r"|(?:FATAL|ERROR|PANIC):\s*|\[Errno -?\d+\]\s*|consuming input failed:\s*)+"
+)
+
+
 def login_signals(class_names: Iterable[str], text: str) -> list[str]:
     """Give the signals of an exception of one of these classes that says so much."""
     names = set(class_names)

@@ -21,8 +21,8 @@ _CAUGHT = ("orig", "last_exception", "reason", "user_exception", "__cause__")
 _RESOLVER = {
     getattr(socket, name): f"errno:{name}" for name in dir(socket) if name.startswith("EAI_")
 }
-# What OpenSSL found wrong with a certificate, by its X509_V_ERR number.
-_VERIFIED = {9: "tls:expired", 10: "tls:expired", 62: "tls:name", 63: "tls:name", 64: "tls:name"}
+# What OpenSSL found wrong with a certificate or a list of revoked ones, by its X509_V_ERR number.
+VERIFIED = dict.fromkeys((9, 10, 11, 12), "tls:expired") | dict.fromkeys((62, 63, 64), "tls:name")
 _ANY_TLS = frozenset({"tls:failure", "login:tls", "class:ssl.SSLError"})
 _NO_ERRNO = frozenset({"ssl.SSLError", "socket.herror"})
 _SERVER_FAILED = 500
@@ -115,7 +115,7 @@ def _detailed(signal: str, chain: list[BaseException]) -> Iterator[Clue]:
     if signal not in _ANY_TLS:
         return
     for exc in chain:
-        known = _VERIFIED.get(attribute(exc, "verify_code", int) or 0)
+        known = VERIFIED.get(attribute(exc, "verify_code", int) or 0)
         words = f"{text_of(exc)} {attribute(exc, 'reason', str) or ''}"
         if detail := known or tls_detail(words):
             yield Clue(detail, exc)

@@ -63,19 +63,25 @@ def pid_namespace() -> str | None:
 
 def started_at(pid: int) -> int | None:
     """Tell when a process started; None when there is none."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return int(stat[19]) if stat else None
+
+
+def stat_of(pid: int) -> list[str]:
+    """Give the fields of a process behind its name, the state first; none when there is no process."""
+    # The name of a program stands in parentheses and may itself hold spaces and parentheses.
+    return (_read(_PROC / str(pid) / "stat") or "").rpartition(")")[2].split()
 
 
 def state(pid: int) -> str:
     """Give the kernel's letter for what a process does (R, S, T, Z …); "" when there is none."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return stat[0] if stat else ""
 
 
 def signal_of_zombie(pid: int) -> int:
     """Tell which signal ended a process whose parent has not looked yet; 0 when that cannot be told."""
-    stat = _stat(pid)
+    stat = stat_of(pid)
     return int(stat[49]) & 0x7F if stat and stat[0] == "Z" else 0
 
 
@@ -123,11 +129,6 @@ def memory_limit(group: Path) -> int | None:
     return min((limit for limit in found if limit < _NO_LIMIT), default=None)
 
 
-def _stat(pid: int) -> list[str]:
-    # The name of a program stands in parentheses and may itself hold spaces and parentheses.
-    return (_read(_PROC / str(pid) / "stat") or "").rpartition(")")[2].split()
-
-
 def _controllers(line: str) -> tuple[str, str]:
     _, names, path = line.split(":", 2)
     return ("memory" if "memory" in names.split(",") else names), path
@@ -161,6 +162,7 @@ def _upwards(folder: Path | None) -> Iterator[Path]:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text().strip()
+        # A program may be called by bytes that are no text.
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return None

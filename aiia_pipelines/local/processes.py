@@ -4,18 +4,19 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from aiia_pipelines.jobs.traces import stat_of
+
 
 def started_at(pid: int) -> int | None:
     """Gives the start of a live process in clock ticks since boot, None when there is none."""
-    stat = _stat(pid)
-    # a zombie has ended; only its parent has not looked yet
-    return None if stat is None or stat[0] in "ZX" else int(stat[19])
+    stat = _live(pid)
+    return int(stat[19]) if stat else None
 
 
 def session_of(pid: int) -> int | None:
     """Gives the session a live process belongs to."""
-    stat = _stat(pid)
-    return None if stat is None or stat[0] in "ZX" else int(stat[3])
+    stat = _live(pid)
+    return int(stat[3]) if stat else None
 
 
 def alive(pid: int) -> bool:
@@ -48,13 +49,10 @@ def wait_until_gone(pid: int, seconds: float) -> bool:
     return True
 
 
-def _stat(pid: int) -> list[str] | None:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    # the name in brackets may itself hold brackets and blanks
-    return text.rpartition(")")[2].split()
+def _live(pid: int) -> list[str]:
+    stat = stat_of(pid)
+    # a zombie has ended; only its parent has not looked yet
+    return [] if stat and stat[0] in "ZX" else stat
 
 
 def _words(path: Path) -> tuple[str, ...]:

@@ -133,7 +133,8 @@ class HookedRunStorage(PostgresRunStorage):
         if kind is DagsterEventType.PIPELINE_CANCELED:
             line = self._jobs.finish(number, JobState.CANCELLED)
         else:
-            failure = failure_of(event, self._jobs, number, self._said_before(run_id))
+            said = self._said_before(run_id) if event.is_run_failure else ""
+            failure = failure_of(event, self._jobs, number, said)
             line = self._jobs.finish(number, JobState.FAILED, failure=failure)
         if line is not None:
             self._tell_dagster(run_id, line)

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 from pydantic import ValidationError
 
 from aiia_pipelines.config.connector import Connector, Stream
-from aiia_pipelines.connectors.base import Source, SourceFault
+from aiia_pipelines.connectors.base import Source, SourceFault, wrong_option
 from aiia_pipelines.jobs import contracts, unclassified
 from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.failures import Failure, classify
-from aiia_pipelines.jobs.log import Level, connecting, headline
+from aiia_pipelines.jobs.log import Level, connecting, headline, headline_at
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.sync._traceback import OURS, traceback_of
@@ -22,7 +22,6 @@ from aiia_pipelines.sync.outcome import Broken, Synced
 from aiia_pipelines.sync.profiles import profiled
 from aiia_pipelines.sync.task import StreamSync, Wish
 
-_LONGEST = 200  # characters of a headline
 _INSISTING = 1.0  # seconds between two requests to stop
 
 
@@ -93,9 +92,7 @@ class Engine:
             return self.source()
         except ValidationError as invalid:
             # Options were checked as they stand in the file; what their references lead to comes up here.
-            first = invalid.errors(include_url=False, include_input=False)[0]
-            option = ".".join(map(str, ("source", *first["loc"])))
-            told = f"Invalid configuration. {self.connector.name}: {option}: {first['msg']}."
+            told = f"Invalid configuration. {self.connector.name}: {wrong_option(invalid)}."
             raise SourceFault(told, "config:invalid") from None
 
     def _stop(self, source: Source, over: threading.Event) -> None:
@@ -170,7 +167,8 @@ class Engine:
         failure = classify(fault, side=side)
         if stream and not isinstance(fault, OURS):
             # What nobody translates, such as a lack of memory, does not say where it came up.
-            failure = _located(failure, f"{stream} from {place}")
+            where = headline(f"{stream} from {place}", 100)
+            failure = replace(failure, headline=headline_at(failure.headline, where))
         level = Level.WARNING if isinstance(fault, Stopped) else Level.ERROR
         detail = [*getattr(fault, "report", ()), *_trace(fault, failure)]
         self.recorder.log(level, failure.headline, detail=detail)
@@ -188,12 +186,6 @@ class Engine:
 
 def _is_stop(fault: BaseException) -> bool:
     return isinstance(fault, Stopped) or not isinstance(fault, Exception)
-
-
-def _located(failure: Failure, where: str) -> Failure:
-    ending = f" ({headline(where, _LONGEST // 2)})"
-    line = headline(failure.headline, _LONGEST - len(ending)) + ending
-    return replace(failure, headline=line)
 
 
 def _trace(fault: BaseException, failure: Failure) -> list[str]:

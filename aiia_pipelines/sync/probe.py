@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.faults import ConfigInvalid
 from aiia_pipelines.config.secrets import resolve_tree
-from aiia_pipelines.connectors.base import Source, SourceFault, open_source
+from aiia_pipelines.connectors.base import Source, SourceFault, open_source, wrong_option
 from aiia_pipelines.jobs.failures import Failure, classify
 from aiia_pipelines.jobs.families import family_of
 from aiia_pipelines.jobs.log import connection_timeout
@@ -129,9 +129,7 @@ def _opened(connector: Connector, home: Path) -> Source:
     try:
         return open_source(resolve_tree(connector.source, os.environ, home))
     except ValidationError as fault:
-        first = fault.errors(include_url=False, include_input=False)[0]
-        option = ".".join(str(part) for part in first["loc"])
-        raise ConfigInvalid(f"{connector.name}: source.{option}: {first['msg']}") from None
+        raise ConfigInvalid(f"{connector.name}: {wrong_option(fault)}") from None
 
 
 def run_stages(

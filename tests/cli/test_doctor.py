@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import Any
 
 import pytest
 from dagster_postgres import DagsterPostgresStorage
+from mounting import may_mount
 
 from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.failures import CATALOGUE, Failure
@@ -344,13 +344,7 @@ def test_a_secret_that_is_missing_is_told(look: Any, here: Any) -> None:
     assert (verdict, note.startswith("sample: ${env:NOT_SET}")) == ("problem", True)
 
 
-def _may_mount() -> bool:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    rights = int(status.partition("CapEff:")[2].split()[0], 16)
-    return os.geteuid() == 0 and bool(rights >> 21 & 1) and shutil.which("mount") is not None
-
-
-MAY_MOUNT = _may_mount()
+MAY_MOUNT = may_mount()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -45,27 +44,6 @@ def stream() -> Streams:
         return Stream.model_validate({"name": "rows"} | facts)
 
     return make
-
-
-@pytest.fixture
-def silent() -> Iterator[int]:
-    """A port that accepts and says nothing."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        yield listener.getsockname()[1]
-
-
-@pytest.fixture
-def full() -> Iterator[int]:
-    """A port whose backlog is full: further connection attempts get no answer."""
-    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
-        place = listener.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for client in waiting:
-            client.setblocking(False)
-            client.connect_ex(place)
-        yield place[1]
-        for client in waiting:
-            client.close()
 
 
 # -- a web server that does what a test tells it to ------------------------------------------

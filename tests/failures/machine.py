@@ -3,24 +3,19 @@
 import ctypes
 import os
 import resource
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from mounting import may_mount
+
 _NEW_MOUNTS = 0x00020000
 _PRIVATE, _BIND, _ALL = 1 << 18, 1 << 12, 1 << 14
 
 
-def _may_mount() -> bool:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    rights = int(status.partition("CapEff:")[2].split()[0], 16)
-    return os.geteuid() == 0 and bool(rights >> 21 & 1) and shutil.which("mount") is not None
-
-
-CANNOT_MOUNT = "" if _may_mount() else "no right to mount"
+CANNOT_MOUNT = "" if may_mount() else "no right to mount"
 
 
 @contextmanager

@@ -4,7 +4,6 @@ Everything here is raised, or built, by the driver itself; what only a server ca
 """
 
 import importlib
-import socket
 import struct
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 import sqlalchemy as sa
+from verdicts import check, raised
 
 from aiia_pipelines.connectors._sql_dialects import dialect_of
 from aiia_pipelines.connectors._sql_wanted import Limits
@@ -22,26 +22,6 @@ from aiia_pipelines.jobs.failures import Failure, classify
 
 PLACE = "10.1.2.3:5432"
 TOLD = 'connection failed: connection to server at "10.1.2.3", port 5432 failed: '
-
-
-def check(failure: Failure, code: str) -> None:
-    assert failure.code == code, failure.headline
-    assert 0 < len(failure.headline) <= 200
-    assert "(psycopg" not in failure.headline
-    assert "sqlalche.me" not in failure.headline
-
-
-def raised(action: Callable[[], object]) -> BaseException:
-    """Have a library raise its exception, with the chain that it gives it."""
-    with pytest.raises(Exception) as caught:
-        action()
-    return caught.value
-
-
-@pytest.fixture
-def closed() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        return int(door.getsockname()[1])
 
 
 # -- PostgreSQL: a login without any code, a statement with its SQLSTATE ------------------------

@@ -29,33 +29,14 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 from botocore import exceptions as boto
+from verdicts import check, raised
 
 from aiia_pipelines.connectors._s3_faults import refused
 from aiia_pipelines.connectors.base import SourceFault
 from aiia_pipelines.jobs.badge import Badge
-from aiia_pipelines.jobs.failures import Failure, classify
+from aiia_pipelines.jobs.failures import classify
 
 PLACE = "10.1.2.3:5432"
-
-
-def check(failure: Failure, code: str) -> None:
-    assert failure.code == code, failure.headline
-    assert 0 < len(failure.headline) <= 200
-    assert "(psycopg" not in failure.headline
-    assert "sqlalche.me" not in failure.headline
-
-
-def raised(action: Callable[[], object]) -> BaseException:
-    """Have a library raise its exception, with the chain that it gives it."""
-    with pytest.raises(Exception) as caught:
-        action()
-    return caught.value
-
-
-@pytest.fixture
-def closed() -> int:
-    with closing(socket.create_server(("127.0.0.1", 0))) as door:
-        return int(door.getsockname()[1])
 
 
 # -- S3 -----------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,25 +17,7 @@ from aiia_pipelines.jobs.store import JobStore
 pytestmark = pytest.mark.integration
 New = Callable[..., NewJobRun]
 
-WORKER = """
-import sys, time
-from aiia_pipelines.jobs.log import Level
-from aiia_pipelines.jobs.recorder import Recorder
-from aiia_pipelines.jobs.run import NewJobRun, Trigger
-from aiia_pipelines.jobs.state import JobState
-from aiia_pipelines.jobs.store import JobStore
-store = JobStore.open(sys.argv[1])
-new = NewJobRun(connector="sap_erp", title="SAP ERP DB", streams=("rows",), trigger=Trigger.MANUAL,
-                triggered_by="sara")
-number = store.create(new, run_id="run-1")
-store.take(number, new)
-store.move(number, JobState.RUNNING)
-with Recorder(store, number) as recorder:
-    recorder.start_task("rows")
-    recorder.log(Level.INFO, "still here")
-    print(number, flush=True)
-    time.sleep(60)
-"""
+WORKER = Path(__file__).with_name("worker.py")
 
 
 def age(store: JobStore, number: int, seconds: float, **facts: Any) -> None:
@@ -50,7 +33,7 @@ def age(store: JobStore, number: int, seconds: float, **facts: Any) -> None:
 
 def test_a_killed_worker_is_found_and_its_log_kept(store: JobStore, store_db: Any) -> None:
     worker = subprocess.Popen(
-        [sys.executable, "-c", WORKER, store_db.url(driver="postgresql+psycopg2")],
+        [sys.executable, str(WORKER), store_db.url(driver="postgresql+psycopg2")],
         stdout=subprocess.PIPE,
         text=True,
     )

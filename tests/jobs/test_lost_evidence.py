@@ -23,28 +23,7 @@ from aiia_pipelines.jobs.traces import Traces
 pytestmark = pytest.mark.integration
 New = Callable[..., NewJobRun]
 
-WORKER = """
-import sys, time
-from aiia_pipelines.jobs.log import Level
-from aiia_pipelines.jobs.recorder import Recorder
-from aiia_pipelines.jobs.run import NewJobRun, Trigger
-from aiia_pipelines.jobs.state import JobState
-from aiia_pipelines.jobs.store import JobStore
-store = JobStore.open(sys.argv[1])
-new = NewJobRun(connector="sap_erp", title="SAP ERP DB", streams=("rows",), trigger=Trigger.MANUAL,
-                triggered_by="sara")
-number = store.create(new, run_id="run-1")
-store.take(number, new)
-store.move(number, JobState.RUNNING)
-with Recorder(store, number) as recorder:
-    recorder.start_task("rows")
-    recorder.log(Level.INFO, "still here")
-    print(number, flush=True)
-    sys.stdin.readline()
-    recorder.flush()
-    held = [b"x" * (1 << 20) for _ in range(2048)]
-    time.sleep(60)
-"""
+WORKER = Path(__file__).with_name("worker.py")
 EATER = """
 import os, sys
 open(sys.argv[1], "w").write(str(os.getpid()))
@@ -104,7 +83,7 @@ def worker(store: JobStore, store_db: Any, group: Path | None) -> "Iterator[subp
             (group / "cgroup.procs").write_text(str(os.getpid()))
 
     with subprocess.Popen(
-        [sys.executable, "-c", WORKER, store_db.url(driver="postgresql+psycopg2")],
+        [sys.executable, str(WORKER), store_db.url(driver="postgresql+psycopg2"), "eat"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=enter,  # noqa: PLW1509 - no thread holds a lock here
     ) as process:  # fmt: skip
         yield process

@@ -1,6 +1,5 @@
 import json
 import os
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from mounting import may_mount
 
 from aiia_pipelines.jobs.failures import classify
 from aiia_pipelines.sync.destinations import open_destination
@@ -191,13 +191,7 @@ def load_all(landing: Any, batch: Any) -> None:
     landing.commit(batch.num_rows, landing.match(complete=True), None)
 
 
-def _may_mount() -> bool:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    rights = int(status.partition("CapEff:")[2].split()[0], 16)
-    return os.geteuid() == 0 and bool(rights >> 21 & 1) and shutil.which("mount") is not None
-
-
-MAY_MOUNT = _may_mount()
+MAY_MOUNT = may_mount()
 
 
 @pytest.fixture

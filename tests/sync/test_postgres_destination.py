@@ -1,14 +1,13 @@
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
+from mounting import may_mount
 
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.destinations._postgres_sql import staging_prefix
@@ -249,13 +248,7 @@ def test_a_session_that_the_destination_ends_leaves_the_old_rows(
     assert bench.staging() == []
 
 
-def _may_mount() -> bool:
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    rights = int(status.partition("CapEff:")[2].split()[0], 16)
-    return os.geteuid() == 0 and bool(rights >> 21 & 1) and shutil.which("mount") is not None
-
-
-MAY_MOUNT = _may_mount()
+MAY_MOUNT = may_mount()
 
 
 @pytest.mark.parametrize(

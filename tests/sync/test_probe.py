@@ -1,10 +1,8 @@
 """A Connection Test as a whole: its deadline, its cancelling, its record and what it asks of a firewall."""
 
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -90,27 +88,6 @@ def connector(source_db: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
     return make
 
 
-@pytest.fixture
-def silent_port() -> Iterator[int]:
-    """A port that accepts and says nothing."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        yield listener.getsockname()[1]
-
-
-@pytest.fixture
-def full_port() -> Iterator[int]:
-    """A port that no further connection comes through to, as behind a firewall that drops packets."""
-    with closing(socket.create_server(("127.0.0.1", 0), backlog=0)) as listener:
-        place = listener.getsockname()
-        waiting = [socket.socket() for _ in range(4)]
-        for client in waiting:
-            client.setblocking(False)
-            client.connect_ex(place)
-        yield place[1]
-        for client in waiting:
-            client.close()
-
-
 SLEEP = {"name": "slow", "query": "select pg_sleep(60)::text as t"}
 
 
@@ -133,10 +110,10 @@ def until(question: Callable[[], bool], patience: float = 20) -> None:
 @pytest.mark.integration
 @pytest.mark.parametrize("stage", ["tcp", "login"])
 def test_a_server_that_hangs_fails_where_it_hangs_at_the_deadline(
-    connector: Any, stage: str, request: pytest.FixtureRequest, tmp_path: Path, silent_port: int,
-    full_port: int,
+    connector: Any, stage: str, request: pytest.FixtureRequest, tmp_path: Path, silent: int,
+    full: int,
 ) -> None:  # fmt: skip
-    port = full_port if stage == "tcp" else silent_port
+    port = full if stage == "tcp" else silent
     url = f"postgresql://canary_reader@127.0.0.1:{port}/x?sslmode=disable"
     wanted = connector(url=url, connect_timeout=600)
     tested = Probed("erp", "ERP", within=1)

@@ -7,15 +7,11 @@ from contextlib import contextmanager
 import adbc_driver_manager as adbc
 import psycopg
 
+from aiia_pipelines.jobs.signal_words import CHATTER
 from aiia_pipelines.sync.convert import masked
 from aiia_pipelines.sync.faults import DestinationFault
 
 _SERVER_WORDS = re.compile(r"(?:ERROR|FATAL|PANIC):\s+(.*)")
-# What libpq puts before its own words, and before those of the server.
-_CHATTER = re.compile(
-    r"^(?:connection (?:is bad|failed): |consuming input failed: |(?:ERROR|FATAL|PANIC):\s+"
-    r"|connection to server at \"[^\"]*\"(?: \([^)]*\))?, port \d+ failed: )+"
-)
 _UNREACHED = re.compile(
     r"refused|timeout|timed out|closed the connection|resolve|translate host|shutting down"
     r"|starting up|recovery|[Uu]nreachable|No route|reset by peer"
@@ -30,7 +26,7 @@ def translated(place: str, *, login: bool = False) -> Iterator[None]:
     try:
         yield
     except psycopg.Error as fault:
-        told = _CHATTER.sub("", str(fault.diag.message_primary or fault).strip()).splitlines()
+        told = CHATTER.sub("", str(fault.diag.message_primary or fault).strip()).splitlines()
         words = told[0] if told else "no message"
         if login and _UNREACHED.search(words):
             sentence = f"The destination {place} cannot be reached: {_begun(words)}."
