@@ -14,6 +14,7 @@ from aiia_pipelines.cli.exits import Exit, Stop
 from aiia_pipelines.cli.main import Command
 from aiia_pipelines.cli.session import load, output, require_project, started, store
 from aiia_pipelines.config.settings import Settings
+from aiia_pipelines.local.ports import listens
 from aiia_pipelines.local.services import AlreadyUp, Running, Service, Supervisor, port_taken
 from aiia_pipelines.local.web import answers
 
@@ -65,7 +66,7 @@ def services(settings: Settings, url: str) -> list[Service]:
             [dagster, "code-server", "start", "-m", "aiia_pipelines.definitions",
              "-h", "127.0.0.1", "-p", str(grpc), "--location-name", "aiia_pipelines"],
             environment,
-            ready=lambda: port_taken("127.0.0.1", grpc),
+            ready=lambda: listens("127.0.0.1", grpc),
         ),
         Service(
             "daemon", [str(programs / "dagster-daemon"), "run", "-w", str(workspace)], environment

@@ -2,7 +2,10 @@
 
 import socket
 import struct
+from random import SystemRandom
 
+# Below the ports that systems give to outgoing connections, which could take one back at any moment.
+_QUIET = range(20_000, 32_000)
 _SSL_REQUEST = struct.pack("!ii", 8, 80877103)
 
 
@@ -19,10 +22,24 @@ def port_taken(host: str, port: int) -> bool:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """Asks the system for a port nobody uses."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """Finds a port nobody uses, and that the system gives to nobody by itself.
+
+    Raises:
+        OSError: All that were tried are taken.
+    """
+    for port in SystemRandom().sample(_QUIET, 200):
+        if not port_taken(host, port):
+            return port
+    raise OSError(f"No free port was found on {host}.")
+
+
+def listens(host: str, port: int, timeout: float = 1.0) -> bool:
+    """Tells whether a server accepts connections there."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return True
+    except OSError:
+        return False
 
 
 def postgres_answers(host: str, port: int, timeout: float = 2.0) -> bool:
