@@ -33,11 +33,20 @@ JOB_RUNS = sa.Table(
     sa.Column("failure_place", sa.Text, nullable=False, server_default=""),
     sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("records_total", sa.BigInteger),
+    # Read from the source, and written to the destination.
     sa.Column("bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes_written", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("cancel_by", sa.Text),
     sa.Column("cancel_reason", sa.Text),
+    # Who asked for a pause; while it stands, the run is paused at its next checkpoint and does not go on.
+    sa.Column("held_by", sa.Text),
+    sa.Column("held_reason", sa.Text),
+    # When a Scheduled or Paused run goes on by itself, and after which moment it does not any more.
+    sa.Column("due_at", _at),
+    sa.Column("expires_at", _at),
+    sa.Column("replaced_by", sa.BigInteger),
     # From here on the last commit of the run is certain, and a cancel comes too late.
     sa.Column("sealed_at", _at),
     sa.Column("created_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
@@ -45,6 +54,7 @@ JOB_RUNS = sa.Table(
     sa.Column("ended_at", _at),
     sa.Index("job_runs_by_connector", "connector", sa.text("number desc")),
     sa.Index("job_runs_by_state", "state", sa.text("number desc")),
+    sa.Index("job_runs_by_due", "due_at", postgresql_where=sa.text("due_at is not null")),
 )
 
 ATTEMPTS = sa.Table(
@@ -59,6 +69,15 @@ ATTEMPTS = sa.Table(
     sa.Column("started_at", _at),
     sa.Column("ended_at", _at),
     sa.Column("outcome", sa.Text),
+    sa.Column("failure_code", sa.Text),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+    # Whether it committed rows that no attempt before it had.
+    sa.Column("progressed", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("created_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
+    # Taken once: a run that two launch at the same time is started by one of them.
+    sa.Column("launched_at", _at),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0"),
     # How the process is recognised, and how many of its control group the kernel had ended at the last heartbeat.
     sa.Column("traces", pg.JSONB),
     sa.Column("oom_kills", sa.BigInteger),
@@ -80,6 +99,9 @@ TASKS = sa.Table(
     # Rows that were set aside as invalid, and values that `on_lossy` changed.
     sa.Column("rejected", sa.BigInteger),
     sa.Column("adjusted", sa.BigInteger),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes_written", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("failure_code", sa.Text),
     sa.Column("message", sa.Text, nullable=False, server_default=""),
     sa.Column("started_at", _at),
@@ -97,6 +119,11 @@ STEPS = sa.Table(
     sa.Column("records", sa.BigInteger, nullable=False, server_default="0"),
     # Steps of one stream overlap in time: `busy_seconds` is the work, started to completed the span.
     sa.Column("busy_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    # Of the process while the step was at work: steps share its memory.
+    sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("bytes_written", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("started_at", _at),
     sa.Column("skipped_at", _at),
     sa.Column("completed_at", _at),
@@ -153,5 +180,14 @@ SCHEMA_HISTORY = sa.Table(
     # A sync that learned it, or a person who accepted it.
     sa.Column("learned_by", sa.BigInteger),
     sa.Column("accepted_by", sa.Text),
+    sa.Column("at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
+)
+
+# Calls of webhooks that were answered, so that none is answered twice.
+WEBHOOK_CALLS = sa.Table(
+    "webhook_calls",
+    METADATA,
+    sa.Column("connector", sa.Text, primary_key=True),
+    sa.Column("call_id", sa.Text, primary_key=True),
     sa.Column("at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
 )

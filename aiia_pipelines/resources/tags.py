@@ -10,13 +10,15 @@ BADGE = "aiia/badge"
 TRIGGER = ".dagster/aiia_trigger"
 TRIGGERED_BY = ".dagster/aiia_by"
 RETRY_OF = ".dagster/aiia_retry_of"
+# The number of the job run that goes on with this Dagster run, as its next attempt.
+ATTEMPT_OF = ".dagster/aiia_attempt_of"
 
 # How a sync is to be done; a run that is executed again is done in the same way.
 FULL = "aiia/full"
 DRY_RUN = "aiia/dry_run"
 YES = "true"
 
-_OURS = {JOB, BADGE, TRIGGER, TRIGGERED_BY, RETRY_OF}
+_OURS = {JOB, BADGE, TRIGGER, TRIGGERED_BY, RETRY_OF, ATTEMPT_OF}
 
 
 def type_of(run_tags: Mapping[str, str]) -> JobType:
