@@ -17,6 +17,9 @@ WORKERS ?= 2
 ROWS ?= 1000000
 ROUNDS ?= 3
 FAULTS ?= 2000
+# How many runs the soak launches, and in which time.
+RUNS ?= 500
+MINUTES ?= 10
 # Percent of lines and branches that tests must reach, in the whole package and in the core: what decides
 # badges, states, log lines, configuration, and what counts as a secret.
 COVERED := 95
@@ -25,7 +28,7 @@ CORE := aiia_pipelines/config/*,aiia_pipelines/jobs/badge.py,aiia_pipelines/jobs
 # Processes that the tests start, wherever, are measured as well: coverage's start-up file asks for the first.
 MEASURED := COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml COVERAGE_FILE=$(CURDIR)/.coverage
 
-.PHONY: help demo up test check bench chaos lint types imports docs docs-current fast-tests fmt clean
+.PHONY: help demo up test check bench chaos soak lint types imports docs docs-current fast-tests fmt clean
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-7s %s\n", $$1, $$2 }' Makefile
@@ -52,6 +55,9 @@ bench: $(READY) ## Compare with other tools in one interleaved run, and write be
 
 chaos: $(READY) ## Strike syncs with faults, as many as FAULTS says, and check what is left after each.
 	PYTHONPATH=tests/servers $(BIN)/python tests/chaos/harness.py --faults $(FAULTS) --jobs $(WORKERS)
+
+soak: $(READY) ## Mixed runs under random faults against a whole installation, for as many MINUTES.
+	PYTHONPATH=tests/acceptance:tests/servers $(BIN)/python tests/soak/soak.py --runs $(RUNS) --minutes $(MINUTES)
 
 lint: $(READY) ## Look for mistakes in format and style.
 	$(BIN)/ruff format --check --quiet .

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
+from aiia_pipelines.config.folder import read_connector
 from aiia_pipelines.config.settings import Settings
+from aiia_pipelines.jobs import attempts
 from aiia_pipelines.jobs.run import PRIORITIES, REFRESHES, JobType, Trigger
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
@@ -85,6 +88,8 @@ class Launched:
     number: int
     process: "subprocess.Popen[bytes] | None" = None
     log: Path | None = None
+    # It was there before: under `overlap: skip` a second request joins the first.
+    joined: bool = False
 
 
 def sync(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
@@ -93,11 +98,25 @@ def sync(settings: Settings, store: JobStore, request: SyncRequest) -> Launched:
     Raises:
         NotLaunched: It could not be started.
     """
+    busy = _joined(settings, store, request)
+    if busy is not None:
+        return Launched(busy, joined=True)
     url = web_url(settings)
     if url is not None:
         run_id = _launch_by_web(url, request)
         return Launched(_await_number(store, run_id, request.connector, None, None))
     return _launch_here(settings, store, request)
+
+
+def _joined(settings: Settings, store: JobStore, request: SyncRequest) -> int | None:
+    """Find the job run that a request joins instead of making another."""
+    try:
+        connector = read_connector(settings.connectors, request.connector)
+    except (ConfigInvalid, UnknownConnector):
+        return None  # whoever launches it tells what is wrong
+    if connector.overlap != "skip" or request.dry_run:
+        return None
+    return store.busy_with(request.connector)
 
 
 def retry(
@@ -114,7 +133,8 @@ def retry(
     if JobState(row.state) not in FINAL:
         raise Refused(f"Job run #{number} is {row.state}; only one that has ended can be retried.")
     if row.type not in REFRESHES:
-        raise Refused(f"Job run #{number} is no sync; run `aiia test {row.connector}` again.")
+        again = f"run `aiia test {row.connector}`" if row.connector else "launch its job"
+        raise Refused(f"Job run #{number} is no sync; {again} again.")
     failed = [stream for stream, state in store.tasks_of(number) if state in _FAILED_TASKS]
     streams = () if all_tasks or not failed else tuple(failed)
     request = SyncRequest(
@@ -138,22 +158,55 @@ def cancel(settings: Settings, store: JobStore, number: int, *, reason: str, by:
     if not store.request_cancel(number, by=by, reason=reason):
         return False
     attempt = store.attempt_of(number)
-    url = web_url(settings)
-    if (
-        url is not None
-        and attempt is not None
-        and attempt.run_id
-        and _terminated(url, attempt.run_id)
-    ):
+    if attempt is None or attempt.ended_at is not None:
+        # It waits for another attempt: nobody is at work on it.
+        store.finish(number, JobState.CANCELLED)
         return True
-    here = attempt is not None and attempt.pid is not None and attempt.host == socket.gethostname()
-    if here and attempt is not None:
+    url = web_url(settings)
+    if url is not None and attempt.run_id and _terminated(url, attempt.run_id):
+        return True
+    if attempt.pid is not None and attempt.host == socket.gethostname():
         with suppress(ProcessLookupError, PermissionError):
             os.kill(attempt.pid, signal.SIGINT)
     elif JobState(row.state) in {JobState.PENDING, JobState.SCHEDULED, JobState.PAUSED}:
         # Nobody has begun it: it ends here and now, and whoever takes it up later finds it ended.
         store.finish(number, JobState.CANCELLED)
     return True
+
+
+def pause(settings: Settings, store: JobStore, number: int, *, reason: str, by: str) -> JobState:
+    """Ask a job run to pause, and give its state: one that runs stops at its next checkpoint.
+
+    Raises:
+        UnknownJobRun: There is no such job run.
+        Refused: It has ended, is about to commit, or is no sync.
+    """
+    row = _row(store, number)
+    if row.type not in REFRESHES:
+        raise Refused(f"Job run #{number} is no sync; only a sync can be paused.")
+    attempt = store.attempt_of(number)
+    state = attempts.hold(store, number, by=by, reason=reason)
+    if state is None:
+        ended = JobState(_row(store, number).state)
+        why = f"is {ended}" if ended in FINAL else "is just committing its last records"
+        raise Refused(f"Job run #{number} {why}; it cannot be paused any more.")
+    url = web_url(settings)
+    if state is JobState.SCHEDULED and url and attempt and attempt.run_id:
+        # Its place in Dagster's queue is given up; it gets a new one when it goes on.
+        _terminated(url, attempt.run_id)
+    return state
+
+
+def resume(store: JobStore, number: int) -> None:
+    """Let a paused job run go on; the daemon starts it within seconds.
+
+    Raises:
+        UnknownJobRun: There is no such job run.
+        Refused: Nobody paused it.
+    """
+    row = _row(store, number)
+    if not attempts.release(store, number):
+        raise Refused(f"Job run #{number} is {row.state}, and nobody paused it.")
 
 
 def web_url(settings: Settings) -> str | None:

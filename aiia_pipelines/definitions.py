@@ -6,11 +6,14 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from aiia_pipelines import schedules, sensors
 from aiia_pipelines.assets.connection_test import connection_test
 from aiia_pipelines.assets.connector import build as build_assets
+from aiia_pipelines.assets.system_jobs import health_check, maintenance
 from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.folder import Broken, Folder, read_folder
 from aiia_pipelines.jobs.run import PRIORITIES
 from aiia_pipelines.resources.job_board import JobBoard, settings
 from aiia_pipelines.resources.requests import JOB_PREFIX
+from aiia_pipelines.schedules import upkeep
+from aiia_pipelines.sensors import triggers
 
 
 @dg.definitions
@@ -28,9 +31,13 @@ def definitions_of(folder: Folder) -> dg.Definitions:
             *(build_assets(connector) for connector in folder.connectors.values()),
             *(_broken(broken) for broken in folder.broken),
         ],
-        jobs=[*jobs.values(), connection_test],
-        schedules=[schedule for schedule in ticking if schedule is not None],
-        sensors=[sensors.job_history],
+        jobs=[*jobs.values(), connection_test, health_check, maintenance],
+        schedules=[*filter(None, ticking), *upkeep.build()],
+        sensors=[
+            sensors.job_history,
+            sensors.due_runs.build(list(jobs.values())),
+            *triggers.build(folder, jobs),
+        ],
         resources={"job_board": JobBoard()},
         # A step of its own would import everything once more: several CPU seconds for each stream.
         executor=dg.in_process_executor,

@@ -55,7 +55,7 @@ def test_stages(
     with job_board.open(context, request) as recorder:
         _run(tested, recorder)
     if tested.state is JobState.CANCELLED:
-        run = context.instance.get_run_by_id(context.run_id)
+        run = context.instance.get_run_by_id(context.run.run_id)
         # A request that did not come through Dagster: its run must end as cancelled, too.
         if run is not None and run.status is dg.DagsterRunStatus.STARTED:
             context.instance.report_run_canceling(run, "Its job run was stopped.")

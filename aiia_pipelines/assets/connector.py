@@ -24,7 +24,7 @@ from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import JobBoard, settings
 from aiia_pipelines.schedules.ticks import longest_pause
-from aiia_pipelines.sync.faults import Stopped
+from aiia_pipelines.sync.faults import Held, Stopped
 
 Outcome = dg.MaterializeResult[None] | dg.AssetCheckResult
 _INTERRUPTED = (Stopped, KeyboardInterrupt, DagsterExecutionInterruptedError)
@@ -117,13 +117,14 @@ def _refresh(context: dg.AssetExecutionContext, board: JobBoard, name: str) -> I
         full_read=tags.is_full(context.run.tags),
     )
     with board.open(context, new) as recorder:
+        recorder.closes_at = connector.opening.closes_at(datetime.now(UTC))
         try:
             outcomes = _sync(recorder, connector, streams, found, new)
             # A dry run stores nothing: what it finds out is no event of the asset.
             yield from outcomes if new.type is JobType.SYNC else _drained(outcomes)
         except _INTERRUPTED:
             # A request that did not come through Dagster: its run must end as cancelled, too.
-            run = context.instance.get_run_by_id(context.run_id)
+            run = context.instance.get_run_by_id(context.run.run_id)
             if run is not None and run.status is dg.DagsterRunStatus.STARTED:
                 context.instance.report_run_canceling(run, "Its job run was stopped.")
             raise KeyboardInterrupt from None
@@ -159,6 +160,7 @@ def _sync(
     )
     failures: dict[str, Failure] = {}
     wanted: JobState | None = None
+    paused = False
     try:
         for outcome in engine.run(after_shortages(recorder, streams)):
             if isinstance(outcome, Synced):
@@ -166,16 +168,28 @@ def _sync(
             else:
                 failures[outcome.stream] = outcome.failure
                 yield from checks.broken(connector, outcome)
+    except Held:
+        paused = True
+        raise
     except _INTERRUPTED:
         wanted = JobState.CANCELLED
         store.request_cancel(recorder.number, by="a signal to its process")
         raise
     finally:
-        line = store.finish(recorder.number, wanted)
+        number = recorder.number
+        resume_at = _reopens(connector)
+        line = store.pause(number, resume_at) if paused else store.finish(number, wanted)
         if line is not None:
             recorder.tell_sinks(line)
     if failures:
         raise _failure(recorder.number, failures)
+
+
+def _reopens(connector: Connector) -> datetime | None:
+    """Give the moment at which a run goes on that its window stopped; None while the window is open."""
+    now = datetime.now(UTC)
+    opening = connector.opening
+    return None if opening.is_open(now) else opening.next_opening(now)
 
 
 def _destination(connector: Connector) -> str:

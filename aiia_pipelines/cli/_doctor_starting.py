@@ -81,7 +81,7 @@ def _code_location(scene: Scene, url: str) -> Finding:
         found = dagster.location(url)
     except NoAnswer as fault:
         return warning(check, f"not known: {fault}", "Look at the logs below the data folder.")
-    logs = scene.settings.home / "logs" / "worker.log"
+    logs = scene.settings.home / "logs" / "code.log"
     if found.error:
         return problem(check, f"it does not load: {found.error}", f"Read {logs}, mend it, restart.")
     there = {name for name in scene.folder.connectors if scene.wants(name)}
@@ -244,7 +244,8 @@ def _of_dagster(
 
 def _runs(scene: Scene, states: frozenset[JobState]) -> list[RunRow]:
     names = tuple(sorted(scene.names or ()))
-    return list_runs(scene.db, Filter(states=states, connectors=names, system=True, limit=1000))
+    wanted = Filter(states=states, connectors=names, system=True, limit=1000)
+    return list_runs(scene.db, wanted, limits_file=scene.settings.project / "dagster.yaml")
 
 
 def _age(run: RunRow) -> float:

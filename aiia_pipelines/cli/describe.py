@@ -1,14 +1,16 @@
 """One job run in words, for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from aiia_pipelines.cli.runs import badge_text
-from aiia_pipelines.cli.times import brief, lasting, shown
+from aiia_pipelines.cli.times import amount, brief, lasting, shown
 from aiia_pipelines.jobs.details import Details, Step, Task
 from aiia_pipelines.jobs.history import RunRow
 from aiia_pipelines.jobs.log import escape, type_words
+from aiia_pipelines.jobs.slowest import Slow
+from aiia_pipelines.jobs.state import FINAL
 
 CHANGES = ("inserted", "updated", "unchanged", "deleted")
 _MARKS = {"Completed": "✓", "Failed": "✕", "Running": "▶", "Skipped": "-", "Pending": "◔"}
@@ -57,15 +59,42 @@ def _guidance(found: Details) -> Iterator[str]:
 
 def _facts(found: Details, zone: str) -> Iterator[str]:
     run = found.run
-    yield f"Connector:   {run.connector}"
+    if run.connector:
+        yield f"Connector:   {run.connector}"
+    if run.waits:
+        yield f"Waits:       {run.waits}"
+    if run.expires_at and run.state not in FINAL:
+        yield f"Expires:     {shown(run.expires_at, zone)} ({zone})"
     if run.full_read:
         yield "Reading:     all rows again (--full)"
     yield f"Records:     {run.records:,}"
     if run.duration_seconds is not None:
         yield f"Duration:    {lasting(run.duration_seconds)}"
+    if found.slowest:
+        yield f"Slowest:     {_slowest(found.slowest)}"
+    if run.cpu_seconds:
+        used = _used(run.cpu_seconds, run.peak_memory_bytes, run.bytes, run.bytes_written)
+        yield f"Used:        {used}"
     yield f"Created:     {shown(run.created_at, zone)} ({zone})"
     yield f"Trigger:     {run.trigger}{f' by {run.triggered_by}' if run.triggered_by else ''}"
     yield from _links(run, found.retried_as)
+
+
+def _slowest(slow: Sequence[Slow]) -> str:
+    # Steps overlap: the shares are no parts of a whole.
+    return "; ".join(
+        f"{each.step}{f' of {each.stream}' if each.stream else ''} {'was at work ' * (not place)}for"
+        f" {each.share:.0%} of the time ({brief(each.busy_seconds)})"
+        for place, each in enumerate(slow)
+    )
+
+
+def _used(cpu: float, peak: int, read: int, written: int) -> str:
+    parts = [f"CPU {brief(cpu)}"]
+    parts += [f"memory {amount(peak)}"] * bool(peak)
+    parts += [f"read {amount(read)}"] * bool(read)
+    parts += [f"written {amount(written)}"] * bool(written)
+    return ", ".join(parts)
 
 
 def _links(run: RunRow, retried_as: tuple[int, ...]) -> Iterator[str]:
@@ -84,6 +113,9 @@ def _task(task: Task) -> Iterator[str]:
     yield f"{task.stream or 'Stages'}  {task.state}  {told}".rstrip()
     if task.message:
         yield f"  {task.message}"
+    if task.cpu_seconds:
+        cost = (task.cpu_seconds, task.peak_memory_bytes, task.bytes_read, task.bytes_written)
+        yield f"  Used: {_used(*cost)}"
     for step in task.steps:
         yield _step(step)
     figures = task.reconciliation
@@ -114,11 +146,20 @@ def _step(step: Step) -> str:
     parts = [f"  {mark} {step.step:<10}"]
     if step.started_at and step.completed_at:
         span = (step.completed_at - step.started_at).total_seconds()
-        parts.append(f"{brief(span):>8}  (busy {brief(step.busy_seconds)})")
+        parts.append(f"{brief(span):>8}  ({_busy(step, span)})")
     elif step.state != "Completed":
         parts.append(f"{step.state.lower():>8}")
     if step.records:
         parts.append(f"{step.records:,} records")
+    if step.cpu_seconds:
+        cost = (step.cpu_seconds, step.peak_memory_bytes, step.bytes_read, step.bytes_written)
+        parts.append(_used(*cost))
     if step.note:
         parts.append(step.note)
     return "  ".join(parts)
+
+
+def _busy(step: Step, span: float) -> str:
+    # Rows are staged while they are read; the step begins when that is over.
+    staging = " with staging" if step.step == "commit" and step.busy_seconds > span else ""
+    return f"busy {brief(step.busy_seconds)}{staging}"

@@ -19,19 +19,20 @@ from aiia_pipelines.jobs import history
 from aiia_pipelines.jobs.history import STATUSES, RunRow
 from aiia_pipelines.jobs.log import Level, LogLine, render, type_words
 from aiia_pipelines.jobs.run import REFRESHES, Trigger
-from aiia_pipelines.jobs.state import FINAL
+from aiia_pipelines.jobs.state import FINAL, JobState
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
 _LOOK_SECONDS = 0.5
+_AT_WORK = (JobState.PREPARING, JobState.RUNNING)
 _LEVELS = [level.name.lower() for level in Level]
 _NUMBER = click.IntRange(1, 2**63 - 1)
 
 
 @click.group(cls=Group)
 def jobs() -> None:
-    """List, show, follow, retry and cancel job runs."""
+    """List, show, follow, retry, pause and cancel job runs."""
 
 
 @jobs.command("list")
@@ -53,7 +54,7 @@ def list_(**options: Any) -> None:  # noqa: ANN401 - click hands over the option
     zone = session.settings.timezone
     wanted = _wanted(zone, **options)
     with reading(session) as db:
-        found = history.list_runs(db, wanted)
+        found = history.list_runs(db, wanted, limits_file=session.limits_file, zone=zone)
     out.rows(found, facts_of, *columns(zone))
     if len(found) == wanted.limit and out.form() == "table":
         out.say(f"Older ones: --before {found[-1].number}")
@@ -92,7 +93,10 @@ def show(number: int) -> None:
 
     session = opened()
     with reading(session) as db:
-        found = details.show(db, number, destination_urls(os.environ))
+        found = details.show(
+            db, number, destination_urls(os.environ),
+            limits_file=session.limits_file, zone=session.settings.timezone,
+        )  # fmt: skip
     parts = {key: value for key, value in asdict(found).items() if key != "run"}
     output().one(facts_of(found.run) | parts, lambda: describe(found, session.settings.timezone))
 
@@ -157,7 +161,9 @@ def _refuse(found: RunRow) -> None:
             Exit.USAGE,
             f"Job run #{found.number} is a {type_words(found.type)}, which is not retried.",
             code="not-a-sync",
-            remedy=f"Run `aiia test {found.connector}` again.",
+            remedy=f"Run `aiia test {found.connector}` again."
+            if found.connector
+            else "Launch its job on Dagster's pages.",
         )
 
 
@@ -180,6 +186,56 @@ def cancel(number: int, *, reason: str) -> None:
         {"number": number, "accepted": accepted, "state": state},
         lambda: [f"Job run #{number} {said}."],
     )
+
+
+@jobs.command()
+@click.argument("number", type=_NUMBER)
+@click.option("--reason", default="", help="Shown where people ask why it waits.")
+def pause(number: int, *, reason: str) -> None:
+    """Ask a sync to pause; what it has staged is kept where the stream allows it."""
+    from aiia_pipelines import control
+
+    session, out = opened(), output()
+    with reading(session) as db, store(session) as opened_store:
+        history.run(db, number)
+        try:
+            state = control.pause(
+                session.settings, opened_store, number, reason=reason, by=person()
+            )
+        except control.Refused as fault:
+            raise _refused(fault, "cannot-pause", number) from fault
+    when = "stops at its next checkpoint" if state in _AT_WORK else "waits"
+    out.one(
+        {"number": number, "state": state},
+        lambda: [f"Job run #{number} {when}. It goes on with `aiia jobs resume {number}`."],
+    )
+
+
+@jobs.command()
+@click.argument("number", type=_NUMBER)
+def resume(number: int) -> None:
+    """Let a paused sync go on."""
+    from aiia_pipelines import control
+
+    session, out = opened(), output()
+    with reading(session) as db, store(session) as opened_store:
+        history.run(db, number)
+        try:
+            control.resume(opened_store, number)
+        except control.Refused as fault:
+            raise _refused(fault, "not-paused", number) from fault
+        daemon = history.daemon_seconds(db)
+    out.one(
+        {"number": number},
+        lambda: [f"Job run #{number} goes on. Follow it with `aiia jobs logs -f {number}`."],
+    )
+    if daemon is None or daemon > history.HEARTBEAT_SECONDS:
+        out.say("No daemon is running; it goes on once `aiia up` is started.")
+
+
+def _refused(fault: Exception, code: str, number: int) -> Stop:
+    remedy = f"Look at it with `aiia jobs show {number}`."
+    return Stop(Exit.USAGE, str(fault), code=code, remedy=remedy)
 
 
 @jobs.command()

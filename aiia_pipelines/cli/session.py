@@ -33,6 +33,11 @@ class Session:
     # This process started the server, so that it also stops it.
     owned: bool = False
 
+    @property
+    def limits_file(self) -> Path:
+        """The file in which the limits of Dagster's queue stand."""
+        return self.settings.project / "dagster.yaml"
+
 
 def output() -> Output:
     """Return what the common options of this command ask for."""

@@ -73,10 +73,16 @@ def sync(
             ]
             numbers = [run.number for run in launched]
             shown = output()
+            for run, name in zip(launched, names, strict=True):
+                if run.joined:
+                    shown.say(f"{name} is being refreshed already; this is #{run.number}.")
             if wait:
                 # What a dry run is made for is its log.
                 told = replace(shown, verbose=True) if how["dry_run"] and not shown.quiet else shown
-                watch = Watch(jobs, told, session.settings.timezone, launched)
+                watch = Watch(
+                    jobs, told, session.settings.timezone, launched,
+                    limits_file=session.limits_file,
+                )  # fmt: skip
                 _watched(watch, session, numbers, seconds)
             report(shown, jobs, [jobs.row(number) for number in numbers])
             states = [jobs.state_of(number) for number in numbers]

@@ -79,6 +79,15 @@ def brief(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
+def amount(count: int) -> str:
+    """Render a number of bytes: 512 bytes, 3.4 KiB, 38.9 MiB."""
+    if count < 1024:
+        return f"{count} bytes"
+    units = ("KiB", "MiB", "GiB", "TiB")
+    power = min((count.bit_length() - 1) // 10, len(units))
+    return f"{count / 1024**power:.1f} {units[power - 1]}"
+
+
 def shown(at: datetime | None, timezone: str) -> str:
     """Render a time in a zone, to the second."""
     if at is None:

@@ -16,9 +16,10 @@ from aiia_pipelines.cli.session import load, output, require_project, started, s
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local.ports import listens
 from aiia_pipelines.local.services import AlreadyUp, Running, Service, Supervisor, port_taken
+from aiia_pipelines.local.warm import is_ready
 from aiia_pipelines.local.web import answers
 
-_WORKER_PORT_OFFSET = 1
+_CODE_PORT_OFFSET = 1
 _READY = 60.0  # seconds
 
 
@@ -26,7 +27,7 @@ _READY = 60.0  # seconds
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=click.IntRange(1, 65534), help="Port of the web server.")
 def up(host: str | None, port: int | None) -> None:
-    """Start database, worker, daemon and web server; Ctrl-C stops all of them."""
+    """Start database, warm worker, code server, daemon and web server; Ctrl-C stops all of them."""
     _override("AIIA_HOST", host)
     _override("AIIA_PORT", port)
     require_project(load())
@@ -50,21 +51,25 @@ def _override(name: str, value: object) -> None:
 
 
 def services(settings: Settings, url: str) -> list[Service]:
-    """List the processes: the worker that loads the connectors once, then what asks it."""
+    """List the processes: the worker that runs are forked off, the code server, then what asks both."""
     environment = {**os.environ, **settings.environment(), "DAGSTER_HOME": str(settings.project)}
-    grpc = settings.port + _WORKER_PORT_OFFSET
+    grpc = settings.port + _CODE_PORT_OFFSET
     workspace = settings.home / "workspace.yaml"
     workspace.write_text(
         "load_from:\n  - grpc_server:\n"
         f"      host: 127.0.0.1\n      port: {grpc}\n      location_name: aiia_pipelines\n"
     )
     programs = Path(sys.executable).parent
-    dagster = str(programs / "dagster")
     return [
         Service(
             "worker",
-            [dagster, "code-server", "start", "-m", "aiia_pipelines.definitions",
-             "-h", "127.0.0.1", "-p", str(grpc), "--location-name", "aiia_pipelines"],
+            [sys.executable, "-m", "aiia_pipelines.worker"],
+            environment,
+            ready=lambda: is_ready(settings.home),
+        ),
+        Service(
+            "code",
+            [sys.executable, "-m", "aiia_pipelines.code_server", "--port", str(grpc)],
             environment,
             ready=lambda: listens("127.0.0.1", grpc),
         ),
@@ -73,7 +78,7 @@ def services(settings: Settings, url: str) -> list[Service]:
         ),
         Service(
             "web",
-            [str(programs / "dagster-webserver"), "-w", str(workspace),
+            [sys.executable, "-m", "aiia_pipelines.console.host", "-w", str(workspace),
              "-h", settings.host, "-p", str(settings.port)],
             environment,
             ready=lambda: answers(url, timeout=2),
@@ -94,7 +99,7 @@ def _claimed(settings: Settings, url: str, mark: str) -> Iterator[None]:
             remedy="Use it, or stop it first with Ctrl-C where it runs.",
         ) from other
     try:
-        for port in (settings.port, settings.port + _WORKER_PORT_OFFSET):
+        for port in (settings.port, settings.port + _CODE_PORT_OFFSET):
             if port_taken(settings.host, port):
                 raise Stop(
                     Exit.UNREACHABLE,

@@ -5,9 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -15,14 +16,17 @@ import click
 
 from aiia_pipelines.cli.output import Output
 from aiia_pipelines.control import Launched
+from aiia_pipelines.jobs import history
 from aiia_pipelines.jobs.badge import BADGES
 from aiia_pipelines.jobs.log import render
 from aiia_pipelines.jobs.lost import Lost, death_of, end_lost
 from aiia_pipelines.jobs.state import FINAL, JobState, family
 from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.jobs.waiting import WAITING
 
 _LOOK = 0.25  # seconds between two looks
 _QUIET_LOOK = 10.0  # seconds between two lines when nobody watches a terminal
+_REASON_LOOK = 1.0  # seconds between two questions why a job run waits
 _LAST_WORDS = 30.0  # seconds that a process gets after its job run has ended
 _GONE = 5.0  # seconds that a process may be gone before its job run counts as lost
 
@@ -37,9 +41,12 @@ class Watch:
     launched: Sequence[Launched]
     # The log goes to stdout where it is what the command is about.
     log_is_data: bool = False
+    # Where the limits of Dagster's queue stand, to say what a job run waits for.
+    limits_file: Path | None = None
     _seen: dict[int, int] = field(default_factory=dict)
     _gone: dict[int, float] = field(default_factory=dict)
     _spoke: float = 0.0
+    _reasons: dict[int, tuple[float, str]] = field(default_factory=dict)
 
     def until_ended(self, timeout: float | None = None) -> list[JobState]:
         """Wait until all have ended, or `timeout` seconds, and give their states."""
@@ -81,12 +88,27 @@ class Watch:
         elif self.output.quiet:
             return
         elif sys.stderr.isatty():
-            line = "  ".join(_line(row) for row in rows)
+            line = "  ".join(_line(row, self._reason(row)) for row in rows)
             click.echo(f"\r\x1b[2K{line[: _width()]}", nl=False, err=True)
         elif not last and time.monotonic() - self._spoke >= _QUIET_LOOK:
             self._spoke = time.monotonic()
             for row in rows:
-                click.echo(_line(row), err=True)
+                click.echo(_line(row, self._reason(row)), err=True)
+
+    def _reason(self, row: Any) -> str:  # noqa: ANN401 - a row of the store
+        """Say why a job run waits, if it does."""
+        if row.state not in WAITING:
+            return ""
+        at, said = self._reasons.get(row.number, (-_REASON_LOOK, ""))
+        if time.monotonic() - at >= _REASON_LOOK:
+            with closing(self.store.engine.raw_connection()) as db:
+                driver: Any = db.driver_connection
+                found = history.run(
+                    driver, row.number, limits_file=self.limits_file, zone=self.zone
+                )
+            said = found.waits
+            self._reasons[row.number] = (time.monotonic(), said)
+        return said
 
     def _log(self) -> None:
         zone = UTC if self.zone == "UTC" else ZoneInfo(self.zone)
@@ -102,11 +124,10 @@ class Watch:
         click.echo("\r\x1b[2K", nl=False, err=True)
 
 
-def _line(row: Any) -> str:  # noqa: ANN401 - a row of the store
+def _line(row: Any, reason: str = "") -> str:  # noqa: ANN401 - a row of the store
     state = JobState(row.state)
     parts = [f"#{row.number} {row.connector} {BADGES[family(state)].icon} {state}"]
-    if row.activity:
-        parts.append(row.activity)
+    parts += [text for text in (reason, row.activity) if text]
     seconds = _seconds(row)
     if row.records:
         parts.append(f"{row.records:,} records")

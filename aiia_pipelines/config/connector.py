@@ -20,8 +20,11 @@ from aiia_pipelines.config.fields import (
     Title,
     TypeOfColumn,
 )
+from aiia_pipelines.config.retry import Retry
 from aiia_pipelines.config.secrets import is_secret_key, literal_mistake
 from aiia_pipelines.config.together import connector_mistakes, name_mistakes, stream_mistakes
+from aiia_pipelines.config.triggers import Triggers
+from aiia_pipelines.config.window import Opening, Window
 
 Loc = tuple[str | int, ...]
 Mistake = tuple[Loc, str]
@@ -154,7 +157,12 @@ class Connector(_Part):
     destination: Name = "warehouse"
     schedule: Schedule = None
     timezone: TimeZone = "UTC"
-    overlap: Literal["queue"] = "queue"
+    window: Window | None = None
+    # Which ticks of the schedule are made up for when nothing ran at their time.
+    missed: Literal["one", "skip", "all"] = "one"
+    triggers: Triggers = Field(default_factory=Triggers)
+    overlap: Literal["queue", "skip", "replace"] = "queue"
+    retry: Retry = Field(default_factory=Retry)
     priority: Literal["low", "normal", "high", "critical"] = "normal"
     drift: Literal["freeze", "add_only", "evolve"] = "freeze"
     reconcile: Reconcile = "totals"
@@ -190,6 +198,11 @@ class Connector(_Part):
         if mistakes := list(connector_mistakes(self)):
             raise _several(mistakes)
         return self
+
+    @property
+    def opening(self) -> Opening:
+        """Tell when it may run: its window in its time zone."""
+        return Opening(self.window, self.timezone)
 
     def stream(self, name: str) -> Stream:
         """Return the stream of this name.

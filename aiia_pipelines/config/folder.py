@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from aiia_pipelines.config.connector import Connector, Mistake
 from aiia_pipelines.config.document import MAX_BYTES, Document, read_document
 from aiia_pipelines.config.faults import ConfigInvalid, Problem, UnknownConnector
 from aiia_pipelines.config.secrets import is_secret_key
+from aiia_pipelines.config.triggers import link_mistakes
 from aiia_pipelines.config.wording import mistakes_of, place
 
 _NAME_LINE = re.compile(
@@ -36,11 +37,14 @@ class Folder:
     connectors: dict[str, Connector] = field(default_factory=dict)
     broken: tuple[Broken, ...] = ()
     files: dict[str, Path] = field(default_factory=dict)
+    # Mistakes between files: each connector can be used, but is not started after another.
+    unlinked: tuple[Problem, ...] = ()
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Return all mistakes of all files."""
-        return tuple(problem for broken in self.broken for problem in broken.problems)
+        alone = (problem for broken in self.broken for problem in broken.problems)
+        return (*alone, *self.unlinked)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -59,7 +63,13 @@ class _Text:
 
 def read_folder(folder: Path) -> Folder:
     """Read every connector file; a folder that is not there holds none."""
-    return _assemble(_texts(folder))
+    found = _assemble(_texts(folder))
+    return replace(found, unlinked=tuple(_unlinked(found)))
+
+
+def connectors_with(folder: Path, word: bytes) -> dict[str, Connector]:
+    """Read the usable connectors in whose files a word stands; the others are not parsed."""
+    return _assemble(text for text in _texts(folder) if word in text.data).connectors
 
 
 def read_connector(folder: Path, name: str) -> Connector:
@@ -151,17 +161,35 @@ def _validated(value: dict[str, Any]) -> tuple[Connector | None, list[Mistake]]:
     kind = source.get("kind") if isinstance(source, dict) else None
     if isinstance(source, dict) and isinstance(kind, str) and kind.strip():
         # Kinds import this room's models, so they are only known when a file is read.
-        from aiia_pipelines.connectors.base import source_problems, stream_problems  # noqa: PLC0415
+        from aiia_pipelines.connectors.base import (  # noqa: PLC0415
+            lists_files,
+            source_problems,
+            stream_problems,
+        )
 
         known = {loc for loc, _ in mistakes}
         secrets = sorted(_secrets(source), key=len, reverse=True)
         for loc, said in source_problems(kind, source):
             if ("source", *loc) not in known:
                 mistakes.append((("source", *loc), _masked(said, secrets)))
-        for place, stream in enumerate(connector.streams if connector else ()):
+        for index, stream in enumerate(connector.streams if connector else ()):
             for loc, said in stream_problems(kind, stream.options):
-                mistakes.append((("streams", place, "options", *loc), said))
+                mistakes.append((("streams", index, "options", *loc), said))
+        if connector and connector.triggers.files and not lists_files(kind):
+            said = f"sources of kind {kind} have no files; the kinds files and s3 have"
+            mistakes.append((("triggers", "files"), said))
     return connector, mistakes
+
+
+def _unlinked(folder: Folder) -> Iterable[Problem]:
+    """Tell who is to come after a connector that is not there, or after itself by way of others."""
+    links = {name: one.triggers.after for name, one in folder.connectors.items()}
+    for name, mistakes in link_mistakes(links, folder.names).items():
+        file = folder.files[name]
+        document = read_document(_text(file).data)
+        for index, sentence in mistakes:
+            loc = ("triggers", "after", index)
+            yield Problem(file, document.line(loc), f"{place(loc)}: {sentence}")
 
 
 def _name(text: _Text, document: Document) -> str:

@@ -97,6 +97,13 @@ def literal_mistake(text: str, *, secret: bool) -> str | None:
     return None
 
 
+def reference_mistake(text: str) -> str | None:
+    """Say what is wrong with a text that must be one reference and nothing else, or None; tells no value."""
+    if _REFERENCE.fullmatch(text) and not _has_default(text):
+        return None
+    return f"a secret must not stand in the file; {HOW_TO_WRITE}"
+
+
 def _is_literal(text: str) -> bool:
     """Tell whether a secret is anything but references without defaults."""
     return bool(_REFERENCE.sub("", text)) or _has_default(text)

@@ -38,13 +38,24 @@ def name_mistakes(streams: "Iterable[Stream]") -> "Iterator[Mistake]":
 
 def connector_mistakes(connector: "Connector") -> "Iterator[Mistake]":
     """List what does not go together between the streams and settings of a connector."""
+    yield from _after(connector)
     if connector.max_invalid is not None and connector.on_invalid != "quarantine":
         yield ("max_invalid",), "needs on_invalid: quarantine; fail allows no invalid row"
+    if connector.retry.policy == "fire_and_forget" and connector.window is not None:
+        yield ("retry", "policy"), "fire_and_forget starts at once; a connector with a window takes standard"
     names = {stream.name for stream in connector.streams}
     for index, stream in enumerate(connector.streams):
         of = stream.name.removesuffix("__quarantine")
         if connector.on_invalid == "quarantine" and of != stream.name and of in names:
             yield ("streams", index, "name"), f"is where the invalid rows of '{of}' go"
+
+
+def _after(connector: "Connector") -> "Iterator[Mistake]":
+    for index, name in enumerate(connector.triggers.after):
+        if name == connector.name:
+            yield ("triggers", "after", index), "a connector cannot come after itself"
+        elif name in connector.triggers.after[:index]:
+            yield ("triggers", "after", index), f"names '{name}' twice"
 
 
 def _mode(stream: "Stream") -> "Iterator[Mistake]":

@@ -20,10 +20,18 @@ from aiia_pipelines.config.connector import (
 )
 from aiia_pipelines.config.document import shown
 from aiia_pipelines.config.faults import nearest
+from aiia_pipelines.config.retry import Retry
+from aiia_pipelines.config.triggers import FileArrival, Triggers, Webhook
+from aiia_pipelines.config.window import Window
 
 _COLUMN = ("streams", "*", "columns", "*")
 _PARTS: dict[tuple[str, ...], type[Any]] = {
     (): Connector,
+    ("window",): Window,
+    ("retry",): Retry,
+    ("triggers",): Triggers,
+    ("triggers", "webhook"): Webhook,
+    ("triggers", "files"): FileArrival,
     ("streams", "*"): Stream,
     ("streams", "*", "partition"): Partition,
     ("streams", "*", "checks"): StreamChecks,
@@ -33,14 +41,6 @@ _PARTS: dict[tuple[str, ...], type[Any]] = {
     (*_COLUMN, "checks", "in_range"): Range,
     (*_COLUMN, "checks", "str_length"): Lengths,
 }
-_LATER_KEYS: dict[tuple[str, ...], frozenset[str]] = {
-    (): frozenset({"window", "retry"}),
-}
-_LATER_VALUES = {
-    "overlap": {"skip", "replace"},
-}
-_LATER = "is part of the connector format, but this version does not carry it out yet; remove it"
-
 SENTENCES = {
     "string_type": "must be a text; put it in quotes",
     "string_pattern_mismatch": (
@@ -91,7 +91,7 @@ def _sentence(error: ErrorDetails, loc: Loc, context: Mapping[str, Any]) -> str:
         case "extra_forbidden":
             return _unknown_key(loc)
         case "literal_error":
-            return _not_one_of(loc, error["input"], re.findall(r"'([^']*)'", context["expected"]))
+            return _not_one_of(error["input"], re.findall(r"'([^']*)'", context["expected"]))
         case "mistake":
             return str(context["sentence"])
         case kind:
@@ -107,10 +107,8 @@ def _shape(loc: Loc) -> tuple[str, ...]:
 
 
 def _unknown_key(loc: Loc) -> str:
-    """Say that a key is not known, or not yet carried out."""
+    """Say that a key is not known."""
     shape, key = _shape(loc[:-1]), str(loc[-1])
-    if key in _LATER_KEYS.get(shape, ()):
-        return f"{key} {_LATER}"
     known = _keys(_PARTS[shape])
     return f"unknown key{nearest(key, known) or '.'} Allowed: {', '.join(known)}"
 
@@ -122,10 +120,7 @@ def _keys(part: type[Any]) -> list[str]:
     return list(get_type_hints(part))
 
 
-def _not_one_of(loc: Loc, value: object, allowed: list[str]) -> str:
+def _not_one_of(value: object, allowed: list[str]) -> str:
     """Say which values are allowed."""
-    key = str(loc[-1])
     text = value if isinstance(value, str) else ""
-    if text in _LATER_VALUES.get(key, ()):
-        return f"{key}: {text} {_LATER}"
     return f"must be one of {', '.join(allowed)}{nearest(text, allowed)}"

@@ -2,11 +2,12 @@
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.connectors import _s3_faults as faults
 from aiia_pipelines.connectors._s3_client import Client
+from aiia_pipelines.connectors._s3_options import Options
 from aiia_pipelines.connectors.base import SourceFault
 
 if TYPE_CHECKING:
@@ -27,6 +28,13 @@ class Found:
     key: str
     etag: str
     size: int
+    changed_at: float = field(default=0.0, compare=False)  # seconds since 1970
+
+
+def pattern_of(options: Options, path: str) -> str:
+    """Give the pattern of keys that a stream's path means below the prefix."""
+    between = "/" if options.prefix and not options.prefix.endswith("/") else ""
+    return f"{options.prefix}{between}{path.lstrip('/')}"
 
 
 def objects(client: Client, pattern: str) -> list[Found]:
@@ -42,7 +50,9 @@ def objects(client: Client, pattern: str) -> list[Found]:
         key = entry["Key"]
         if key.endswith("/") or not fits.fullmatch(key):
             continue
-        found.append(Found(key, entry["ETag"], int(entry["Size"])))
+        changed = entry.get("LastModified")
+        changed_at = changed.timestamp() if changed else 0.0
+        found.append(Found(key, entry["ETag"], int(entry["Size"]), changed_at))
         if len(found) > client.options.max_objects:
             raise SourceFault(
                 f"More than max_objects ({client.options.max_objects:,}) objects match {pattern}.",

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, cast
 
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._s3_client import Client
-from aiia_pipelines.connectors._s3_objects import Found, ObjectStream, objects
+from aiia_pipelines.connectors._s3_objects import Found, ObjectStream, objects, pattern_of
 from aiia_pipelines.connectors._s3_options import Options, StreamOptions
 from aiia_pipelines.connectors._sample import counted
 from aiia_pipelines.connectors._tabular import DataFile, read_batches, read_columns
@@ -51,9 +51,7 @@ class S3Reader:
                 "config:invalid",
                 place=self._client.place,
             )
-        pattern = self._options.prefix + stream.path.lstrip("/")
-        if self._options.prefix and not self._options.prefix.endswith("/"):
-            pattern = f"{self._options.prefix}/{stream.path.lstrip('/')}"
+        pattern = pattern_of(self._options, stream.path)
         found = objects(self._client, pattern)
         if not found and not _options(stream).empty_ok:
             raise SourceFault(

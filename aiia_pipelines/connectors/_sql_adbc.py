@@ -15,6 +15,7 @@ import pyarrow as pa
 from adbc_driver_manager._reader import AdbcRecordBatchReader
 
 from aiia_pipelines.connectors._sql_wanted import DriverFault
+from aiia_pipelines.jobs import effort
 
 _BATCH_BYTES = 16 * 1024 * 1024
 _PATIENCE, _PAUSE = 2.0, 0.05  # seconds that a server may take to stop, and between two requests
@@ -117,7 +118,7 @@ class Lane:
 
     def _timely(self, action: Callable[[], Answer]) -> Answer:
         """Stop an action that the server takes too long for, and leave it behind if it does not stop."""
-        answers: SimpleQueue[tuple[Answer] | BaseException] = SimpleQueue()
+        answers: SimpleQueue[tuple[Answer, float] | BaseException] = SimpleQueue()
         self._busy = True
         try:
             if self._stopped:
@@ -133,6 +134,7 @@ class Lane:
                 self._leave()
                 raise Silent(f"it sent nothing for {self._patience:,} seconds")
             if not isinstance(answer, BaseException):
+                effort.lend(answer[1])
                 return answer[0]
             if self._overdue and "57014" in (getattr(answer, "sqlstate", None) or ""):
                 # The server says the same of a stop that an administrator wished for.
@@ -142,8 +144,8 @@ class Lane:
             self._busy = False
 
     def _awaited(
-        self, answers: SimpleQueue[tuple[Answer] | BaseException], seconds: float
-    ) -> tuple[Answer] | BaseException | None:
+        self, answers: SimpleQueue[tuple[Answer, float] | BaseException], seconds: float
+    ) -> tuple[Answer, float] | BaseException | None:
         """Wait so long for an answer, and not much longer than a stop takes once one is asked for."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
@@ -209,10 +211,11 @@ class Lane:
 
 
 def _answer(
-    action: Callable[[], Answer], answers: SimpleQueue[tuple[Answer] | BaseException]
+    action: Callable[[], Answer], answers: SimpleQueue[tuple[Answer, float] | BaseException]
 ) -> None:
     try:
-        answers.put((action(),))
+        found = action()
+        answers.put((found, effort.spent()))
     except (*_FAULTS, AssertionError, MemoryError) as fault:
         answers.put(fault)
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 from aiia_pipelines.connectors.base import Batch
+from aiia_pipelines.jobs import effort
 
 _WAITING = 32 * 1024 * 1024  # bytes
 _CELL = 48  # bytes that a Python value is taken for
@@ -21,6 +22,7 @@ class _Merge:
         self._batches: deque[tuple[Batch, int]] = deque()
         self._changed = threading.Condition()
         self._stopped = False
+        self._spent = 0.0  # CPU seconds of the readers that nobody has accounted for
         self.broken: list[int] = []  # readers in the order in which they broke off
 
     def fill(self, number: int, reader: Callable[[], Generator[Batch, None, None]]) -> None:
@@ -34,6 +36,7 @@ class _Merge:
             done = True
         finally:
             with self._changed:
+                self._spent += effort.unlent()
                 self._readers -= 1
                 if not done:
                     self._stopped = True
@@ -46,6 +49,7 @@ class _Merge:
             self._changed.wait_for(
                 lambda: self._stopped or not self._batches or self._held + size <= _WAITING
             )
+            self._spent += effort.unlent()
             if self._stopped:
                 return False
             self._batches.append((batch, size))
@@ -62,7 +66,14 @@ class _Merge:
             batch, size = self._batches.popleft()
             self._held -= size
             self._changed.notify_all()
+        self.settle()
         return batch
+
+    def settle(self) -> None:
+        """Let the thread that takes batches account for what reading them took."""
+        with self._changed:
+            effort.lend(self._spent)
+            self._spent = 0.0
 
     def stop(self) -> None:
         """Let no reader wait any longer."""
@@ -91,6 +102,7 @@ def merged(
             merge.stop()
             if not ended:
                 cancel()
+    merge.settle()
     for number in merge.broken:
         filling[number].result()
 

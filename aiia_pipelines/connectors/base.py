@@ -3,6 +3,7 @@
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoints, entry_points
 from types import ModuleType
@@ -35,6 +36,16 @@ class SourceFault(Exception):
         super().__init__(message)
         self.signals = signals
         self.place = place
+
+
+@dataclass(frozen=True, slots=True)
+class FileSeen:
+    """A file of a source as a listing shows it; another `mark` is another version of the file."""
+
+    name: str
+    size: int
+    mark: str
+    changed_at: float  # seconds since 1970, by the clock of the source
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,26 @@ def open_source(source: Mapping[str, Any]) -> Source:
     return opened
 
 
+def lists_files(kind: str) -> bool:
+    """Tell whether sources of a kind are files that can be listed."""
+    try:
+        return hasattr(_kind(kind), "listing")
+    except LookupError:
+        return False  # told by `source_problems`
+
+
+def listing(source: Mapping[str, Any], streams: Sequence[Stream]) -> list[FileSeen]:
+    """List the files of some streams without reading any, of a source whose secrets are resolved.
+
+    Raises:
+        SourceFault: They cannot be listed.
+        pydantic.ValidationError: An option is wrong.
+    """
+    module = _kind(str(source.get("kind")))
+    found: list[FileSeen] = module.listing(module.Options.model_validate(dict(source)), streams)
+    return found
+
+
 def wrong_option(invalid: ValidationError) -> str:
     """Say which option of a source is wrong, once what its references lead to is known."""
     first = invalid.errors(include_url=False, include_input=False)[0]
@@ -218,8 +249,12 @@ def _kind(name: str) -> ModuleType:
 
 
 def _is_own(name: str) -> bool:
-    names = (module.name for module in pkgutil.iter_modules(kinds.__path__))
-    return name != "base" and not name.startswith("_") and name in names
+    return name != "base" and not name.startswith("_") and name in _own_modules()
+
+
+@cache
+def _own_modules() -> frozenset[str]:
+    return frozenset(module.name for module in pkgutil.iter_modules(kinds.__path__))
 
 
 def _sentence(fault: Mapping[str, Any], options: type[BaseModel]) -> str:

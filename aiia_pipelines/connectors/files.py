@@ -14,6 +14,7 @@ from aiia_pipelines.connectors._sample import counted, sampled
 from aiia_pipelines.connectors._tabular_options import FormatOptions, LimitOptions
 from aiia_pipelines.connectors.base import (
     Batch,
+    FileSeen,
     Position,
     Reading,
     Source,
@@ -172,6 +173,18 @@ class FilesSource:
 
     def close(self) -> None:
         """Leave nothing open: every file is closed with the reading of it."""
+
+
+def listing(options: Options, streams: Sequence[Stream]) -> list[FileSeen]:
+    """List the files of some streams; no file yet is no fault."""
+    folder = Folder(options.root)
+    folder.open()
+    found = {}
+    for pattern in filter(None, (stream.path for stream in streams)):
+        for file in folder.listed(pattern, empty_ok=True):
+            size, changed_at = file.mark
+            found[file.name] = FileSeen(file.name, size, str(changed_at), changed_at / 1e9)
+    return list(found.values())
 
 
 def _marks(position: Position | None) -> Mapping[str, list[int]]:

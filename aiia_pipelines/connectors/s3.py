@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors._s3_options import Options, StreamOptions
 from aiia_pipelines.connectors._sample import sampled
-from aiia_pipelines.connectors.base import Batch, Position, Reading, Source, SourceColumn
+from aiia_pipelines.connectors.base import Batch, FileSeen, Position, Reading, Source, SourceColumn
 
 if TYPE_CHECKING:
     # Loading definitions must not import the client of S3.
     from aiia_pipelines.connectors._s3_reader import S3Reader
 
-__all__ = ["Options", "S3Source", "StreamOptions", "open"]
+__all__ = ["Options", "S3Source", "StreamOptions", "listing", "open"]
 
 
 class S3Source:
@@ -98,6 +98,24 @@ class S3Source:
         reader, self._reader = self._reader, None
         if reader is not None:
             reader.close()
+
+
+def listing(options: Options, streams: Sequence[Stream]) -> list[FileSeen]:
+    """List the objects of some streams."""
+    # Whoever only looks needs the client of S3, not the readers of data files.
+    from aiia_pipelines.connectors._s3_client import Client  # noqa: PLC0415
+    from aiia_pipelines.connectors._s3_objects import objects, pattern_of  # noqa: PLC0415
+
+    client = Client(options)
+    client.reach()
+    client.open()
+    try:
+        paths = filter(None, (stream.path for stream in streams))
+        found = (objects(client, pattern_of(options, path)) for path in paths)
+        seen = {one.key: one for listed in found for one in listed}
+    finally:
+        client.close()
+    return [FileSeen(one.key, one.size, one.etag, one.changed_at) for one in seen.values()]
 
 
 def open(options: Options) -> Source:  # noqa: A001 - the kinds' common entry is called open

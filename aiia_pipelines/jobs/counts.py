@@ -1,14 +1,16 @@
 """The counts of a running job on their way into the store."""
 
-import resource
-import sys
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from aiia_pipelines.jobs.state import StepState
+from aiia_pipelines.jobs import effort
+from aiia_pipelines.jobs.effort import Piece
+from aiia_pipelines.jobs.state import StepState, TaskState
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, STEPS, TASKS
 
 _NOW = sa.func.clock_timestamp()
@@ -19,6 +21,10 @@ class Step:
     """One phase of a task as its process knows it."""
 
     busy: float = 0.0  # seconds
+    cpu: float = 0.0  # seconds
+    peak: int = 0  # bytes
+    read: int = 0  # bytes
+    written: int = 0  # bytes
     records: int = 0
     began: float | None = None  # on the monotonic clock
     ended: float | None = None
@@ -30,14 +36,95 @@ class Step:
             return StepState.PENDING
         return StepState.RUNNING if self.ended is None else StepState.COMPLETED
 
+    def add(self, piece: Piece, sharing: int) -> None:
+        """Account for a piece of work that so many streams share."""
+        self.busy += piece.busy
+        self.cpu += piece.cpu / sharing
+        self.peak = max(self.peak, piece.peak)
+
     def facts(self, now: float) -> dict[str, Any]:
         """Give the values for `write_counts`; the server's clock counts back from when they arrive."""
         return {
             "records": self.records,
             "busy_seconds": self.busy,
+            "cpu_seconds": round(self.cpu, 6),
+            "peak_memory": self.peak,
+            "bytes_read": self.read,
+            "bytes_written": self.written,
             "b_state": self.state,
             "b_began": None if self.began is None else now - self.began,
             "b_ended": None if self.ended is None else now - self.ended,
+        }
+
+
+@dataclass
+class Task:
+    """One stream as its process knows it."""
+
+    records: int = 0
+    step: str = ""
+    sent: int = 0  # bytes that its landing has told of so far
+    steps: dict[str, Step] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)  # steps of which the store does not know all
+
+    def touched(self, name: str) -> Step:
+        """Give a step that is about to change."""
+        self.changed.add(name)
+        return self.steps.setdefault(name, Step())
+
+    def news(self) -> list[str]:
+        """List the steps that have changed since it was asked last."""
+        found = sorted(self.changed & self.steps.keys())
+        self.changed.clear()
+        return found
+
+    def facts(self) -> dict[str, Any]:
+        """Give the values of its row."""
+        steps = self.steps.values()
+        return {
+            "records": self.records,
+            "step": self.step,
+            "cpu_seconds": round(sum(step.cpu for step in steps), 6),
+            "bytes_read": sum(step.read for step in steps),
+            "bytes_written": sum(step.written for step in steps),
+        }
+
+
+@dataclass(frozen=True)
+class Used:
+    """What a job run and its attempt had used when this process took them over."""
+
+    cpu: float = 0.0
+    peak: int = 0
+    read: int = 0
+    written: int = 0
+    attempt_cpu: float = 0.0
+    attempt_peak: int = 0
+    records: int = 0  # of the streams that are done
+    steps: Mapping[tuple[str, str], Step] = field(default_factory=dict)
+
+    def task(self, stream: str) -> Task:
+        """Begin a task with what earlier attempts used for it."""
+        mine = {key[1]: replace(step) for key, step in self.steps.items() if key[0] == stream}
+        return Task(steps=mine)
+
+    def of_run(
+        self, records: int, cpu: float, peak: int, read: int, written: int
+    ) -> dict[str, Any]:
+        """Give the values of the job run, now that this process has added so much."""
+        return {
+            "records": self.records + records,
+            "bytes": self.read + read,
+            "bytes_written": self.written + written,
+            "cpu_seconds": round(self.cpu + cpu, 6),
+            "peak_memory": max(self.peak, peak),
+        }
+
+    def of_attempt(self, cpu: float, peak: int) -> dict[str, Any]:
+        """Give the values of the attempt."""
+        return {
+            "cpu_seconds": round(self.attempt_cpu + cpu, 6),
+            "peak_memory": max(self.attempt_peak, peak),
         }
 
 
@@ -51,36 +138,83 @@ def peak_memory() -> int:
         status = Path("/proc/self/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError):
-        in_kib = sys.platform != "darwin"
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1024 if in_kib else 1)
+        return effort.most_held()
+
+
+def used_before(db: sa.Connection, number: int) -> Used:
+    """Read what the attempts of a job run have used so far: the figures of the run are their sums."""
+    done = sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
+        TASKS.c.number == number, TASKS.c.state == TaskState.SUCCEEDED
+    )
+    run = db.execute(
+        sa.select(
+            JOB_RUNS.c.cpu_seconds,
+            JOB_RUNS.c.peak_memory,
+            JOB_RUNS.c.bytes,
+            JOB_RUNS.c.bytes_written,
+            sa.func.coalesce(ATTEMPTS.c.cpu_seconds, 0.0),
+            sa.func.coalesce(ATTEMPTS.c.peak_memory, 0),
+            done.scalar_subquery(),
+        )
+        .outerjoin(
+            ATTEMPTS, sa.and_(ATTEMPTS.c.number == JOB_RUNS.c.number, ATTEMPTS.c.ended_at.is_(None))
+        )
+        .where(JOB_RUNS.c.number == number)
+        .order_by(ATTEMPTS.c.attempt.desc())
+    ).first()
+    if run is None:
+        return Used()
+    steps = db.execute(
+        sa.select(STEPS).where(STEPS.c.number == number, STEPS.c.busy_seconds > 0)
+    ).all()
+    return Used(*run, steps={(row.stream, row.step): _step_of(row) for row in steps})
+
+
+def _step_of(row: sa.Row[Any]) -> Step:
+    return Step(
+        busy=row.busy_seconds,
+        cpu=row.cpu_seconds,
+        peak=row.peak_memory,
+        read=row.bytes_read,
+        written=row.bytes_written,
+    )
 
 
 def write_counts(
     db: sa.Connection,
     number: int,
     values: dict[str, Any],
-    kills: int | None,
+    attempt: dict[str, Any],
     tasks: list[dict[str, Any]],
     steps: list[dict[str, Any]],
 ) -> sa.Row[Any] | None:
-    """Write what has changed and a sign of life; give who asked for a cancel, None once the job run has ended."""
+    """Write what has changed and a sign of life; give who asked for a stop, None once this attempt has ended."""
+    job = JOB_RUNS.c.number == number
     row = db.execute(
         sa.update(JOB_RUNS)
-        .where(JOB_RUNS.c.number == number, JOB_RUNS.c.ended_at.is_(None))
+        .where(job, JOB_RUNS.c.ended_at.is_(None), works_here(number))
         .values(**values)
-        .returning(JOB_RUNS.c.cancel_by)
+        .returning(JOB_RUNS.c.cancel_by, JOB_RUNS.c.held_by)
     ).first()
+    if row is None:
+        return None
     db.execute(
         sa.update(ATTEMPTS)
         .where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
-        .values(heartbeat_at=_NOW, oom_kills=kills)
+        .values(heartbeat_at=_NOW, **attempt)
     )
     if tasks:
         mine = (TASKS.c.number == number, TASKS.c.stream == sa.bindparam("b_stream"))
         db.execute(sa.update(TASKS).where(*mine, TASKS.c.ended_at.is_(None)), tasks)
-    if steps and row:
+    if steps:
         db.execute(_steps_of(number), steps)
     return row
+
+
+def works_here(number: int) -> sa.ColumnElement[bool]:
+    """Ask whether this process still has the attempt: one that was taken for lost does not get it back."""
+    mine = sa.or_(ATTEMPTS.c.pid.is_(None), ATTEMPTS.c.pid == os.getpid())
+    return sa.exists().where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None), mine)
 
 
 def _steps_of(number: int) -> sa.Update:

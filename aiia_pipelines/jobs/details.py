@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.jobs.badge import BADGES
 from aiia_pipelines.jobs.failures import CATALOGUE, Failure
 from aiia_pipelines.jobs.families import concerned
 from aiia_pipelines.jobs.history import RunRow, rows, run
+from aiia_pipelines.jobs.slowest import Slow, slowest
 from aiia_pipelines.jobs.state import FINAL
 
 if TYPE_CHECKING:
@@ -23,6 +25,10 @@ class Step:
     state: str
     records: int
     busy_seconds: float
+    cpu_seconds: float
+    peak_memory_bytes: int
+    bytes_read: int
+    bytes_written: int
     started_at: datetime | None
     skipped_at: datetime | None
     completed_at: datetime | None
@@ -52,6 +58,10 @@ class Task:
     deleted: int | None
     rejected: int | None
     adjusted: int | None
+    cpu_seconds: float
+    peak_memory_bytes: int
+    bytes_read: int
+    bytes_written: int
     failure_code: str | None
     message: str
     started_at: datetime | None
@@ -72,6 +82,8 @@ class Attempt:
     started_at: datetime | None
     ended_at: datetime | None
     outcome: str | None
+    cpu_seconds: float
+    peak_memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,35 +107,48 @@ class Explained:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """A job run with all its parts; `retried_as` are the job runs that repeat it."""
+    """A job run with all its parts; `retried_as` are the job runs that repeat it, `slowest` what took its time."""
 
     run: RunRow
     guidance: Guidance
     tasks: tuple[Task, ...]
     attempts: tuple[Attempt, ...]
     retried_as: tuple[int, ...]
+    slowest: tuple[Slow, ...]
 
 
-def show(db: "connection", number: int, destinations: Mapping[str, str] | None = None) -> Details:
+def show(
+    db: "connection",
+    number: int,
+    destinations: Mapping[str, str] | None = None,
+    *,
+    limits_file: Path | None = None,
+    zone: str = "UTC",
+) -> Details:
     """Read one job run with its parts; `destinations` are the URLs known here, by name.
+
+    One that waits says why, by the limits of `limits_file` and with times of `zone`.
 
     Raises:
         UnknownJob: There is none of this number.
     """
-    found = run(db, number)
+    found = run(db, number, limits_file=limits_file, zone=zone)
     attempts = rows(
         db,
-        "select attempt, run_id, host, pid, heartbeat_at, started_at, ended_at, outcome"
-        " from aiia.attempts where number = %s order by attempt",
+        "select attempt, run_id, host, pid, heartbeat_at, started_at, ended_at, outcome,"
+        " cpu_seconds, peak_memory as peak_memory_bytes from aiia.attempts where number = %s order by attempt",
         [number],
     )
     later = rows(db, "select number from aiia.job_runs where retry_of = %s order by 1", [number])
+    tasks = _tasks(db, number)
+    busy = ((task.stream, step.step, step.busy_seconds) for task in tasks for step in task.steps)
     return Details(
         run=found,
         guidance=guide(found, explained(db, found, destinations or {})),
-        tasks=_tasks(db, number),
+        tasks=tasks,
         attempts=tuple(Attempt(**row) for row in attempts),
         retried_as=tuple(row["number"] for row in later),
+        slowest=slowest(busy, found.duration_seconds),
     )
 
 
@@ -158,8 +183,9 @@ def guide(found: RunRow, known: Explained | None) -> Guidance:
 def _tasks(db: "connection", number: int) -> tuple[Task, ...]:
     steps: dict[str, list[Step]] = {}
     query = (
-        "select stream, step, state, records, busy_seconds, started_at, skipped_at, completed_at,"
-        " note from aiia.steps where number = %s order by stream, position"
+        "select stream, step, state, records, busy_seconds, cpu_seconds,"
+        " peak_memory as peak_memory_bytes, bytes_read, bytes_written,"
+        " started_at, skipped_at, completed_at, note from aiia.steps where number = %s order by stream, position"
     )
     for row in rows(db, query, [number]):
         steps.setdefault(row.pop("stream"), []).append(Step(**row))
@@ -167,13 +193,16 @@ def _tasks(db: "connection", number: int) -> tuple[Task, ...]:
     # The streams in the order of the connector's file.
     query = (
         "select t.stream, t.state, t.step, t.records, t.inserted, t.updated, t.unchanged,"
-        " t.deleted, t.rejected, t.adjusted, t.failure_code, t.message, t.started_at, t.ended_at from aiia.tasks t"
+        " t.deleted, t.rejected, t.adjusted, t.cpu_seconds, t.bytes_read, t.bytes_written, t.failure_code, t.message, t.started_at, t.ended_at from aiia.tasks t"
         " join aiia.job_runs r using (number) where number = %s"
         " order by array_position(r.streams, t.stream), t.stream"
     )
     return tuple(
         Task(
             **row,
+            peak_memory_bytes=max(
+                (step.peak_memory_bytes for step in steps.get(row["stream"], ())), default=0
+            ),
             steps=tuple(steps.get(row["stream"], ())),
             reconciliation=figures.get(row["stream"], _NOTHING),
         )

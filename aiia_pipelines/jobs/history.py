@@ -1,19 +1,36 @@
 """What was recorded about job runs, read by plain SQL: importing SQLAlchemy would cost a second of CPU."""
 
-from collections.abc import Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.log import Level, LogLine
-from aiia_pipelines.jobs.run import JobType
+from aiia_pipelines.jobs.retry import RetryPolicy, most_attempts
+from aiia_pipelines.jobs.run import REFRESHES, JobType
+from aiia_pipelines.jobs.standing import Queue, daemon_seconds, queue_of
 from aiia_pipelines.jobs.state import FINAL, JobState, family
+from aiia_pipelines.jobs.waiting import (
+    DAEMON_SECONDS,
+    WAITING,
+    Limits,
+    Waiting,
+    limits_once,
+    reason_of,
+)
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
-HEARTBEAT_SECONDS = 60.0
+__all__ = [
+    "HEARTBEAT_SECONDS", "STATUSES", "USER_TYPES", "Filter", "RunRow", "UnknownJob", "connect",
+    "daemon_seconds", "list_runs", "log_lines", "rows", "run",
+]  # fmt: skip
+
+HEARTBEAT_SECONDS = DAEMON_SECONDS
 # What people start; any other type is the system's own and left out of lists unless asked for.
 USER_TYPES = (
     JobType.SYNC.value,
@@ -91,6 +108,7 @@ class RunRow:
     records: int
     records_total: int | None
     bytes: int
+    bytes_written: int
     cpu_seconds: float
     peak_memory_bytes: int
     message: str
@@ -103,8 +121,16 @@ class RunRow:
     ended_at: datetime | None
     duration_seconds: float | None
     heartbeat_seconds: float | None
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
+    held_by: str | None = None
+    # How many there were, this one included, and how many there may be; None when only time limits them.
+    attempt: int = 0
+    attempts_most: int | None = None
     full_read: bool = False
+    # Why it waits, and its place among those that wait for the same, from 1.
     waits: str = ""
+    place: int | None = None
 
     @property
     def badge(self) -> Badge:
@@ -123,7 +149,7 @@ class RunRow:
 
 _BUSY = (
     "(select o.number from aiia.job_runs o where o.connector = r.connector and o.number <> r.number"
-    " and o.state in ('Preparing', 'Running') and o.type <> 'connection_test' order by o.number limit 1)"
+    " and o.state in ('Preparing', 'Running') and o.type in ('sync', 'dry_run') order by o.number limit 1)"
 )
 # `--needs-attention`: what went wrong and was not made good by a later run of the same kind; what a dry run
 # tried is made good by a sync as well.
@@ -132,23 +158,38 @@ _ATTENTION = (
     "select 1 from aiia.job_runs o where o.connector = r.connector and (o.type = r.type or (r.type = 'dry_run' and o.type = 'sync'))"
     " and o.number > r.number and o.state = 'Completed')"
 )
+# One that was paused, or was over before it began because it was not due, used nothing up.
+_TRIED = "a.failure_code is not null or coalesce(a.outcome, '') not in ('Scheduled', 'Paused')"
 _RUN = f"""
 select r.number, r.type, r.full_read, r.connector, r.title, r.streams, r.state, r.trigger, r.triggered_by,
     r.retry_of, r.priority, r.activity,
     coalesce((select t.step from aiia.tasks t where t.number = r.number and t.step <> ''
         order by t.failure_code is null, t.ended_at limit 1), '') as step,
-    r.records, r.records_total, r.bytes, r.cpu_seconds, r.peak_memory as peak_memory_bytes,
+    r.records, r.records_total, r.bytes, r.bytes_written, r.cpu_seconds, r.peak_memory as peak_memory_bytes,
     r.message, r.failure_code, r.failure_place, r.cancel_by, r.cancel_reason,
     r.created_at, r.started_at, r.ended_at,
     extract(epoch from coalesce(r.ended_at, clock_timestamp()) - r.started_at)::float8
         as duration_seconds,
-    (select extract(epoch from clock_timestamp() - max(a.heartbeat_at))::float8
-        from aiia.attempts a where a.number = r.number and a.ended_at is null)
-        as heartbeat_seconds,
+    extract(epoch from clock_timestamp() - tried.heartbeat_at)::float8 as heartbeat_seconds,
+    r.due_at, r.expires_at, r.held_by, r.held_reason, tried.attempt, tried.run_id, tried.last_failure,
+    r.config -> 'retry' as retry, coalesce(r.config -> 'window', 'null') <> 'null' as has_window,
+    coalesce(r.config ->> 'timezone', 'UTC') as timezone,
     case when r.state = 'Pending' then {_BUSY} end as busy,
-    extract(epoch from clock_timestamp() - r.created_at)::float8 as age
-from aiia.job_runs r
+    extract(epoch from clock_timestamp() - coalesce(tried.created_at, r.created_at))::float8 as age,
+    to_regclass('public.daemon_heartbeats') is not null as has_daemon,
+    to_regclass('public.runs') is not null as has_queue
+from aiia.job_runs r, lateral (
+    select count(*) filter (where {_TRIED}) as attempt, max(a.created_at) as created_at,
+        (array_agg(a.run_id order by a.attempt desc))[1] as run_id,
+        (array_agg(a.failure_code order by a.attempt desc))[1] as last_failure,
+        max(a.heartbeat_at) filter (where a.ended_at is null) as heartbeat_at
+    from aiia.attempts a where a.number = r.number) tried
 """
+# What of a row is no part of what lists show, but tells why a job run waits.
+_ASIDE = (
+    "held_reason", "run_id", "last_failure", "retry", "has_window", "timezone", "busy", "age",
+    "has_daemon", "has_queue",
+)  # fmt: skip
 
 
 def connect(url: str) -> "connection":
@@ -177,15 +218,22 @@ def rows(db: "connection", query: str, values: Sequence[object] = ()) -> Iterato
             yield dict(zip(names, row, strict=True))
 
 
-def list_runs(db: "connection", wanted: Filter) -> list[RunRow]:
-    """List job runs, newest first; the next page begins `before` the last number of this one."""
+def list_runs(
+    db: "connection", wanted: Filter, *, limits_file: Path | None = None, zone: str = "UTC"
+) -> list[RunRow]:
+    """List job runs, newest first; the next page begins `before` the last number of this one.
+
+    What waits says why: by the limits of `limits_file`, which is dagster.yaml, and with times of `zone`.
+    """
     conditions, values = _conditions(wanted)
     where = f"where {' and '.join(conditions)} " if conditions else ""
     query = f"{_RUN}{where}order by r.number desc limit %s"
-    return _runs(db, list(rows(db, query, [*values, wanted.limit])))
+    return _runs(db, list(rows(db, query, [*values, wanted.limit])), limits_file, zone)
 
 
-def run(db: "connection", number: int) -> RunRow:
+def run(
+    db: "connection", number: int, *, limits_file: Path | None = None, zone: str = "UTC"
+) -> RunRow:
     """Read one job run.
 
     Raises:
@@ -194,7 +242,7 @@ def run(db: "connection", number: int) -> RunRow:
     found = list(rows(db, f"{_RUN} where r.number = %s", [number]))
     if not found:
         raise UnknownJob(number)
-    return _runs(db, found)[0]
+    return _runs(db, found, limits_file, zone)[0]
 
 
 def log_lines(
@@ -228,21 +276,6 @@ def log_lines(
     return found[::-1]
 
 
-def daemon_seconds(db: "connection") -> float | None:
-    """Tell how long ago, in seconds, Dagster's daemon gave its last sign of life; None without one."""
-    there = next(rows(db, "select to_regclass('public.daemon_heartbeats') is not null as there"))
-    if not there["there"]:
-        return None
-    # The column `timestamp` has no zone and follows the session's; the body holds seconds since 1970.
-    query = (
-        "select (extract(epoch from clock_timestamp())"
-        " - max((body::json ->> 'timestamp')::float8))::float8 as seconds"
-        " from public.daemon_heartbeats"
-    )
-    seconds: float | None = next(rows(db, query))["seconds"]
-    return seconds
-
-
 def _conditions(wanted: Filter) -> tuple[list[str], list[object]]:
     found: list[tuple[str, object]] = []
     if wanted.states:
@@ -272,26 +305,52 @@ def _named(wanted: Filter) -> Iterable[tuple[str, tuple[str, ...]]]:
     return ((column, names) for column, names in pairs if names)
 
 
-def _runs(db: "connection", found: list[dict[str, Any]]) -> list[RunRow]:
-    pending = any(row["state"] == JobState.PENDING for row in found)
-    daemon = daemon_seconds(db) if pending else None
-    return [_run(row, daemon) for row in found]
+def _runs(
+    db: "connection", found: list[dict[str, Any]], limits_file: Path | None, zone: str
+) -> list[RunRow]:
+    queue = _queue(db, [row for row in found if row["state"] in WAITING])
+    limits = limits_once(limits_file, os.environ)
+    return [_run(row, queue, limits, zone) for row in found]
 
 
-def _run(row: dict[str, Any], daemon: float | None) -> RunRow:
-    busy, age = row.pop("busy"), row.pop("age")
+def _queue(db: "connection", waiting: Sequence[dict[str, Any]]) -> Queue:
+    """Read what only Dagster's tables tell, with one query, and only when somebody waits."""
+    if not waiting or not waiting[0]["has_daemon"]:
+        return Queue()
+    if not waiting[0]["has_queue"]:
+        return Queue(daemon_seconds(db))
+    pending = (row["run_id"] for row in waiting if row["state"] == JobState.PENDING)
+    return queue_of(db, [run_id for run_id in pending if run_id])
+
+
+def _run(row: dict[str, Any], queue: Queue, limits: Callable[[], Limits], zone: str) -> RunRow:
+    aside = {name: row.pop(name) for name in _ASIDE}
     row |= {"state": JobState(row["state"]), "streams": tuple(row["streams"])}
-    if row["state"] is JobState.PENDING:
-        row["waits"] = _why(row, busy, age, daemon)
+    policy = RetryPolicy.of({"retry": aside["retry"]})
+    row["attempts_most"] = most_attempts(policy, rhythm=aside["has_window"])
+    if row["state"] in WAITING:
+        waiting = _waiting(row, aside, queue)
+        known = limits() if waiting.standing else Limits()
+        reason = reason_of(waiting, known, datetime.now(UTC), zone)
+        row |= {"waits": reason.sentence, "place": reason.place}
     return RunRow(**row)
 
 
-def _why(row: dict[str, Any], busy: int | None, age: float, daemon: float | None) -> str:
-    """Say why a job run waits; one that has only just come needs no reason."""
-    # A Connection Test takes no slot of its connector.
-    test = row["type"] == JobType.CONNECTION_TEST
-    if busy is not None and not test:
-        return f"{row['connector']} is already running (#{busy})"
-    if not test and (daemon is None or daemon > HEARTBEAT_SECONDS):
-        return "no daemon is running; start it with `aiia up`"
-    return "waits for a free worker" if age > 5 else ""
+def _waiting(row: dict[str, Any], aside: dict[str, Any], queue: Queue) -> Waiting:
+    return Waiting(
+        state=row["state"],
+        connector=row["connector"],
+        test=row["type"] not in REFRESHES,
+        age=aside["age"],
+        busy=aside["busy"],
+        daemon=queue.daemon,
+        standing=queue.standings.get(aside["run_id"]),
+        due_at=row["due_at"],
+        held_by=row["held_by"],
+        held_reason=aside["held_reason"],
+        has_window=aside["has_window"],
+        timezone=aside["timezone"],
+        attempt=row["attempt"],
+        attempts_most=row["attempts_most"],
+        failure_code=aside["last_failure"],
+    )

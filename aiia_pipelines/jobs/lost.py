@@ -108,8 +108,8 @@ def _attempts(store: JobStore, *wanted: sa.ColumnElement[bool]) -> list[_Attempt
     heard = sa.func.greatest(ATTEMPTS.c.heartbeat_at, sa.func.pg_postmaster_start_time())
     age = sa.func.extract("epoch", sa.func.clock_timestamp() - heard).label("age")
     query = (
-        sa.select(JOB_RUNS.c.number, JOB_RUNS.c.peak_memory, ATTEMPTS, age)
-        .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+        sa.select(ATTEMPTS, age)
+        .select_from(JOB_RUNS.join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number))
         .where(ATTEMPTS.c.ended_at.is_(None), *wanted)
     )
     with store.engine.connect() as db:

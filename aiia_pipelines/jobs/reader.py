@@ -5,6 +5,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from aiia_pipelines.jobs.log import Level, LogLine
+from aiia_pipelines.jobs.run import JobType
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, LOG_LINES, TASKS
 
@@ -16,13 +17,15 @@ class JobReader:
         """Use an engine whose database already has the tables."""
         self.engine = engine
 
-    def numbers_of(self, run_id: str) -> dict[str, int]:
-        """Find the job runs of a Dagster run: connector → number."""
+    def numbers_of(self, run_id: str, *, at_work: bool = False) -> dict[str, int]:
+        """Find the job runs of a Dagster run: connector → number; `at_work` leaves out those it is done with."""
         query = (
             sa.select(JOB_RUNS.c.connector, JOB_RUNS.c.number)
             .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
             .where(ATTEMPTS.c.run_id == run_id)
         )
+        if at_work:
+            query = query.where(ATTEMPTS.c.ended_at.is_(None))
         with self.engine.connect() as db:
             return {row.connector: row.number for row in db.execute(query)}
 
@@ -50,19 +53,31 @@ class JobReader:
         with self.engine.connect() as db:
             return [(row.number, row.run_id) for row in db.execute(query)]
 
+    def busy_with(self, connector: str) -> int | None:
+        """Find the oldest sync of a connector that has not ended."""
+        query = (
+            sa.select(JOB_RUNS.c.number)
+            .where(
+                JOB_RUNS.c.connector == connector,
+                JOB_RUNS.c.type == JobType.SYNC,
+                JOB_RUNS.c.state.not_in(FINAL),
+            )
+            .order_by(JOB_RUNS.c.number)
+            .limit(1)
+        )
+        with self.engine.connect() as db:
+            return db.execute(query).scalar()
+
     def row(self, number: int) -> sa.Row[Any] | None:
         """Read the row of one job run."""
         with self.engine.connect() as db:
             return db.execute(sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number)).one_or_none()
 
     def ended_for(self, run_id: str, seconds: float) -> bool:
-        """Tell whether all job runs of a Dagster run ended so long ago; False when it has none."""
-        age = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.max(JOB_RUNS.c.ended_at))
-        query = (
-            sa.select(sa.and_(sa.func.bool_and(JOB_RUNS.c.state.in_(FINAL)), age > seconds))
-            .join(ATTEMPTS, ATTEMPTS.c.number == JOB_RUNS.c.number)
-            .where(ATTEMPTS.c.run_id == run_id)
-        )
+        """Tell whether all that a Dagster run had to do ended so long ago; False when it had nothing."""
+        age = sa.func.extract("epoch", sa.func.clock_timestamp() - sa.func.max(ATTEMPTS.c.ended_at))
+        over = sa.func.bool_and(ATTEMPTS.c.ended_at.is_not(None))
+        query = sa.select(sa.and_(over, age > seconds)).where(ATTEMPTS.c.run_id == run_id)
         with self.engine.connect() as db:
             return bool(db.execute(query).scalar())
 

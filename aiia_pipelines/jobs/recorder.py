@@ -1,18 +1,28 @@
 """What a running job tells the store: log lines at once, counts at most once a second, a heartbeat while it lives."""
 
-import resource
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
-from aiia_pipelines.jobs.counts import Step, peak_memory, write_counts
+from aiia_pipelines.jobs import effort
+from aiia_pipelines.jobs.counts import (
+    Step,
+    Task,
+    Used,
+    peak_memory,
+    used_before,
+    works_here,
+    write_counts,
+)
+from aiia_pipelines.jobs.effort import Piece
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.run import Changes, Figure
@@ -26,13 +36,6 @@ HASTE = 0.1  # seconds between two writes because steps began
 _NOW = sa.func.clock_timestamp()
 
 
-@dataclass
-class _Task:
-    records: int = 0
-    step: str = ""
-    steps: dict[str, Step] = field(default_factory=dict)
-
-
 class Recorder:
     """One job run while it runs; threads of the run may share it."""
 
@@ -43,11 +46,14 @@ class Recorder:
         self.store = store
         self.number = number
         self._sinks = tuple(sinks)
-        self._tasks: dict[str, _Task] = {}
-        self._bytes = 0
+        self._tasks: dict[str, Task] = {}
+        self._before = Used()
+        self._claimed = effort.claimed()
+        self._read = self._written = 0  # bytes
+        self._pieces: set[Piece] = set()  # that are being worked on
+        self._begun = 0  # pieces so far
+        self._beating = 0.0  # CPU seconds of the pulse
         self._activity = ""
-        self._told_tasks: dict[str, dict[str, Any]] = {}  # what the store has of them
-        self._told_steps: dict[tuple[str, str], Step] = {}
         self._telling = threading.Lock()
         self._last = float("-inf")  # when something was told, on the monotonic clock
         self._lock = threading.Lock()
@@ -55,6 +61,9 @@ class Recorder:
         self._stop = threading.Event()
         self._overtaken = threading.Event()
         self._cancelled = threading.Event()
+        self._held = threading.Event()
+        # When the window of the connector closes; then the run pauses.
+        self.closes_at: datetime | None = None
         self._cgroup: Path | None = None
         # Called once, on the pulse's thread, when somebody asks the run to stop.
         self.on_cancel: Callable[[], None] = _nothing
@@ -69,6 +78,7 @@ class Recorder:
             .where(ATTEMPTS.c.number == self.number, ATTEMPTS.c.ended_at.is_(None))
             .values(traces=traces.facts(), oom_kills=self._oom_kills())
         )
+        self._before = self.store.transact(lambda db: used_before(db, self.number))
         self._pulse.start()
         return self
 
@@ -78,6 +88,7 @@ class Recorder:
         self._pulse.join()
         self._open.clear()
         self.flush()
+        effort.claim()
 
     # -- log --------------------------------------------------------------------------------
 
@@ -101,7 +112,7 @@ class Recorder:
 
     def start_task(self, stream: str) -> None:
         """Mark a stream's task as running."""
-        self._tasks.setdefault(stream, _Task())
+        self._tasks.setdefault(stream, self._before.task(stream))
         self._open.add(stream)
         self._write(
             sa.update(TASKS)
@@ -141,6 +152,20 @@ class Recorder:
             ),
         )
 
+    def put_back(self, stream: str) -> None:
+        """Leave a task to a later attempt."""
+        self.flush()
+        self._open.discard(stream)
+        self._write(
+            sa.update(TASKS)
+            .where(
+                TASKS.c.number == self.number,
+                TASKS.c.stream == stream,
+                TASKS.c.ended_at.is_(None),
+            )
+            .values(state=TaskState.RESCHEDULED)
+        )
+
     def set_aside(self, stream: str, *, rejected: int, adjusted: int) -> None:
         """Keep how many rows were set aside as invalid, and how many values `on_lossy` changed."""
         self._write(
@@ -152,34 +177,71 @@ class Recorder:
     @contextmanager
     def step(self, stream: str, name: str, *, last: bool = True) -> Iterator[None]:
         """Time one piece of a step; the step completes with its last piece."""
-        step = self._begin(stream, name)
-        began = time.monotonic()
+        with self.shared([stream], name, last=last):
+            yield
+
+    @contextmanager
+    def shared(self, streams: Sequence[str], name: str, *, last: bool = True) -> Iterator[None]:
+        """Time one piece of a step that streams share: each has its part of the CPU seconds."""
+        self._begin(streams, name)
+        with self.work(streams, name, alone=last):
+            yield
+        if last:
+            for stream in streams:
+                self.complete(stream, name)
+
+    @contextmanager
+    def work(self, streams: Sequence[str], name: str, *, alone: bool = False) -> Iterator[None]:
+        """Add what some work takes to a step, which neither begins nor ends with it.
+
+        `alone` says that threads which nobody accounts for work for this step, unless another one is at work.
+        """
+        piece = Piece()
+        with self._lock:
+            alone = alone and not self._pieces
+            self._pieces.add(piece)
+            self._begun += 1
+            begun, beating = self._begun, self._beating
         try:
             yield
         finally:
+            alone = alone and begun == self._begun
+            piece.end(alone=alone, besides=self._beating - beating)
             with self._lock:
-                step.busy += time.monotonic() - began
-        if last:
-            self.complete(stream, name)
+                self._pieces.discard(piece)
+                for stream in streams:
+                    self._step(stream, name).add(piece, len(streams))
 
-    def count(self, stream: str, name: str, records: int, size: int = 0) -> None:
-        """Add records to a step; those of `validate` are the live record count of the run."""
+    def count(
+        self, stream: str, name: str, records: int = 0, *, read: int = 0, written: int = 0
+    ) -> None:
+        """Add records and bytes to a step; the records of `validate` are the live count of the run."""
         with self._lock:
-            task = self._tasks[stream]
-            task.steps.setdefault(name, Step()).records += records
-            self._bytes += size
+            step = self._step(stream, name)
+            step.records += records
+            step.read += read
+            step.written += written
+            self._read += read
+            self._written += written
             if name == "validate":
-                task.records += records
+                self._tasks[stream].records += records
+
+    def sent(self, stream: str, name: str, size: int) -> None:
+        """Take over how many bytes a landing has sent in all: what is new of them belongs to this step."""
+        task = self._tasks[stream]
+        self.count(stream, name, written=size - task.sent)
+        task.sent = size
 
     def committed(self, stream: str, records: int) -> None:
         """Take over the records that an earlier attempt of this job run committed."""
         with self._lock:
             self._tasks[stream].records = records
+            self._tasks[stream].changed.add("validate")
 
     def complete(self, stream: str, name: str) -> None:
         """Mark a step as completed, which the next pulse or the end of the task writes."""
         with self._lock:
-            self._tasks[stream].steps[name].ended = time.monotonic()
+            self._tasks[stream].touched(name).ended = time.monotonic()
 
     def reconciled(self, stream: str, figures: Sequence[Figure]) -> None:
         """Keep the figures of both sides."""
@@ -203,6 +265,11 @@ class Recorder:
         """Tell, as of the last pulse, whether somebody asked this job run to stop."""
         return self._cancelled.is_set()
 
+    @property
+    def held(self) -> bool:
+        """Tell, as of the last pulse, whether this job run is to pause, and to keep what it has staged."""
+        return self._held.is_set()
+
     def seal(self) -> bool:
         """Decide, right before the last commit, between it and a cancel; False when a cancel came first."""
         return self.store.seal(self.number)
@@ -219,6 +286,8 @@ class Recorder:
             row = self._tell(patience)
         if row and row.cancel_by:
             self._cancel()
+        elif row and (row.held_by or self._is_late()):
+            self._hold()
         elif row is None and self._open:
             # Somebody took this process for lost and ended the job run: what it still does is in vain.
             self._overtaken.set()
@@ -228,50 +297,52 @@ class Recorder:
         """Write what has changed since the last time: of hundreds of streams that is one or two."""
         with self._lock:
             now = time.monotonic()
-            tasks: dict[str, dict[str, Any]] = {
-                name: {"records": task.records, "step": task.step}
-                for name, task in self._tasks.items()
-            }
-            steps = {
-                (stream, name): replace(step)
-                for stream, task in self._tasks.items()
-                for name, step in task.steps.items()
-            }
-            size, activity = self._bytes, self._activity
-        usage = resource.getrusage(resource.RUSAGE_SELF)
-        values = {
-            "records": sum(task["records"] for task in tasks.values()),
-            "bytes": size,
-            "activity": activity,
-            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
-            "peak_memory": peak_memory(),
-        }
-        new_tasks = [
-            {"b_stream": name, **task}
-            for name, task in tasks.items()
-            if self._told_tasks.get(name) != task
-        ]
-        new_steps = [
-            {"b_stream": key[0], "b_step": key[1], **step.facts(now)}
-            for key, step in steps.items()
-            if self._told_steps.get(key) != step
-        ]
-        kills = self._oom_kills()
-        row = self.store.transact(
-            lambda db: write_counts(db, self.number, values, kills, new_tasks, new_steps), patience
-        )
-        self._told_tasks, self._told_steps, self._last = tasks, steps, time.monotonic()
+            for piece in self._pieces:
+                piece.look()
+            records = sum(task.records for task in self._tasks.values())
+            changed = {name: task.news() for name, task in self._tasks.items() if task.changed}
+            tasks = [{"b_stream": name, **self._tasks[name].facts()} for name in changed]
+            steps = [
+                {"b_stream": name, "b_step": step, **self._tasks[name].steps[step].facts(now)}
+                for name, names in changed.items()
+                for step in names
+            ]
+            read, written, activity = self._read, self._written, self._activity
+        cpu, peak, before = effort.of_process() - self._claimed, peak_memory(), self._before
+        values = before.of_run(records, cpu, peak, read, written) | {"activity": activity}
+        attempt = before.of_attempt(cpu, peak) | {"oom_kills": self._oom_kills()}
+        done = False
+        try:
+            row = self.store.transact(
+                lambda db: write_counts(db, self.number, values, attempt, tasks, steps), patience
+            )
+            done = True
+        finally:
+            if not done:
+                with self._lock:
+                    for name, names in changed.items():
+                        self._tasks[name].changed.update(names)
+        self._last = time.monotonic()
         return row
 
     def _oom_kills(self) -> int | None:
         return oom_kills(self._cgroup) if self._cgroup else None
 
     def _cancel(self) -> None:
+        self._ask(self._cancelled)
+
+    def _hold(self) -> None:
+        self._ask(self._held)
+
+    def _ask(self, event: threading.Event) -> None:
         with self._lock:
-            if self._cancelled.is_set():
-                return
-            self._cancelled.set()
-        self.on_cancel()
+            first = not (self._cancelled.is_set() or self._held.is_set())
+            event.set()
+        if first:
+            self.on_cancel()
+
+    def _is_late(self) -> bool:
+        return self.closes_at is not None and datetime.now(UTC) >= self.closes_at
 
     def _beat(self) -> None:
         while not self._stop.wait(PULSE):
@@ -280,25 +351,34 @@ class Recorder:
             except sa.exc.SQLAlchemyError:
                 # The database may come back before the run needs it; the run itself reports a lasting fault.
                 continue
+            finally:
+                self._beating = time.thread_time()
 
-    def _begin(self, stream: str, name: str) -> Step:
+    def _step(self, stream: str, name: str) -> Step:
+        if stream not in self._tasks:
+            self._tasks[stream] = self._before.task(stream)
+        return self._tasks[stream].touched(name)
+
+    def _begin(self, streams: Sequence[str], name: str) -> None:
+        fresh = False
         with self._lock:
-            task = self._tasks.setdefault(stream, _Task())
-            step = task.steps.setdefault(name, Step())
-            fresh = step.began is None
-            step.began = step.began or time.monotonic()
-            task.step = name
-            self._activity = f"{stream}: {name}"
+            for stream in streams:
+                step = self._step(stream, name)
+                fresh = fresh or step.began is None
+                step.began = step.began or time.monotonic()
+                self._tasks[stream].step = name
+                self._activity = f"{stream}: {name}"
         # Steps of a small stream follow each other within milliseconds: those are told together.
         if fresh and time.monotonic() - self._last > HASTE:
             self.flush()
-        return step
 
     def _write(self, *statements: sa.Executable) -> None:
         def work(db: sa.Connection) -> None:
             # The job run's row comes first, as everywhere: two orders would deadlock. What has ended stays so.
             job = sa.select(JOB_RUNS.c.ended_at).where(JOB_RUNS.c.number == self.number)
             if db.execute(job.with_for_update()).scalar() is not None:
+                return
+            if not db.execute(sa.select(works_here(self.number))).scalar():
                 return
             for statement in statements:
                 db.execute(statement)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import uuid4
@@ -16,10 +17,14 @@ class JobType(StrEnum):
     SYNC = "sync"
     DRY_RUN = "dry_run"
     CONNECTION_TEST = "connection_test"
+    # Of the system itself: they concern no connector.
+    HEALTH_CHECK = "health_check"
+    MAINTENANCE = "maintenance"
 
 
 # What brings rows over, or would: only these read streams, and only these are retried.
 REFRESHES = (JobType.SYNC, JobType.DRY_RUN)
+SYSTEM = (JobType.HEALTH_CHECK, JobType.MAINTENANCE)
 
 
 class Trigger(StrEnum):
@@ -50,6 +55,9 @@ class NewJobRun:
     priority: str = "normal"
     # As the file says it: secrets are references.
     config: Mapping[str, Any] | None = None
+    # When it may begin, if not at once, and after which moment it is not tried any more.
+    due_at: datetime | None = None
+    expires_at: datetime | None = None
     uid: str = field(default_factory=lambda: str(uuid4()))
 
 

@@ -35,6 +35,12 @@ class EmbeddedPostgres:
         self._folder = self.home / "postgres"
 
     @property
+    def data(self) -> Path | None:
+        """The folder of the data; None before the server was made."""
+        found = self._cluster().data
+        return found if found.parent.is_dir() else None
+
+    @property
     def port(self) -> int:
         """The port in use, or last in use.
 

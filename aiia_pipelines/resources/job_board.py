@@ -66,9 +66,10 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
         store = JobStore.open(str(settings().database_url))
         try:
             number = self._number(store, context.run, new)
-            if not store.take(number, new):
+            if not store.take(number, new, context.run.run_id):
+                state = store.state_of(number)
                 raise dg.Failure(
-                    f"Job run #{number} ended before it could begin.", allow_retries=False
+                    f"Job run #{number} is {state}: this run has nothing to do.", allow_retries=False
                 )
             store.move(number, JobState.RUNNING)
             try:

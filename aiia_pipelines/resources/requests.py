@@ -3,18 +3,23 @@
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from dagster import DagsterRun
 
+from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
 from aiia_pipelines.config.folder import read_connector
-from aiia_pipelines.jobs.run import PRIORITIES, JobType, NewJobRun, Trigger
+from aiia_pipelines.jobs.retry import LIFETIME
+from aiia_pipelines.jobs.run import PRIORITIES, SYSTEM, JobType, NewJobRun, Trigger
 from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import settings
 
 _WORDS = {str(number): word for word, number in PRIORITIES.items()}
 JOB_PREFIX = "sync__"
 TEST_JOB = "connection_test"
+# The jobs of the system itself bear the names of their types.
+SYSTEM_JOBS = frozenset(kind.value for kind in SYSTEM)
 
 # The first tag that a run bears tells what made it.
 _TRIGGERS = (
@@ -32,6 +37,8 @@ def requests_of(run: DagsterRun, parents: Mapping[str, int]) -> list[NewJobRun]:
     """
     if run.job_name == TEST_JOB:
         return [_test(run, str(run.run_config.get("connector", "")))]
+    if run.job_name in SYSTEM_JOBS:
+        return [_system(run)]
     found = []
     for name, streams in _selected(run).items():
         request = _request(run, name, streams, parents.get(name))
@@ -57,6 +64,20 @@ def _test(run: DagsterRun, name: str) -> NewJobRun:
         return request
     return replace(
         request, title=connector.title, priority=connector.priority, config=connector.public()
+    )
+
+
+def _system(run: DagsterRun) -> NewJobRun:
+    """Ask for a job of the system itself, which concerns no connector."""
+    trigger, by = _trigger(run)
+    return NewJobRun(
+        connector="",
+        title="this installation",
+        streams=(),
+        type=JobType(run.job_name),
+        trigger=trigger,
+        triggered_by=by,
+        priority="low",
     )
 
 
@@ -97,13 +118,29 @@ def _request(
     known = [stream.name for stream in connector.streams]
     if not set(streams) <= set(known):
         return None
+    due_at, expires_at = _when(connector, request.type, datetime.now(UTC))
     return replace(
         request,
         title=connector.title,
         streams=tuple(stream for stream in known if not streams or stream in streams),
         priority=_WORDS.get(run.tags.get("dagster/priority", ""), connector.priority),
         config=connector.public(),
+        due_at=due_at,
+        expires_at=expires_at,
     )
+
+
+def _when(
+    connector: Connector, kind: JobType, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Say when a run may begin, if not at once, and until when it is tried."""
+    opening = connector.opening
+    if kind is not JobType.SYNC:
+        return None, None
+    if connector.retry.policy == "fire_and_forget":
+        return None, now + LIFETIME
+    due_at = None if opening.is_open(now) else opening.next_opening(now) or now
+    return due_at, opening.ends_at
 
 
 def _trigger(run: DagsterRun) -> tuple[Trigger, str]:

@@ -17,13 +17,15 @@ from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.run_storage import PostgresRunStorage
 from dagster_postgres.utils import pg_url_from_config
 
+from aiia_pipelines.jobs import attempts, engines
 from aiia_pipelines.jobs.log import LogLine, render
 from aiia_pipelines.jobs.run import NewJobRun
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
-from aiia_pipelines.resources import tags
+from aiia_pipelines.resources import one_pool, tags
 from aiia_pipelines.resources.endings import failure_of, overdue
-from aiia_pipelines.resources.job_board import badge_tags
+from aiia_pipelines.resources.job_board import badge_tags, settings
+from aiia_pipelines.resources.limits import limit_tags, priority_tag
 from aiia_pipelines.resources.requests import requests_of
 
 if TYPE_CHECKING:
@@ -46,8 +48,14 @@ class JobRunStorage(DagsterPostgresStorage):
 
     def __init__(self, postgres_url: str, **kwargs: Any) -> None:  # noqa: ANN401 - Dagster's own arguments
         """Open Dagster's storage and replace its run storage by the hooked one."""
+        jobs = JobStore.open(postgres_url)
+        complete = one_pool.is_complete(jobs)
+        if complete:
+            kwargs["should_autocreate_tables"] = False
         super().__init__(postgres_url, **kwargs)
-        self._run_storage = HookedRunStorage(postgres_url, self.should_autocreate_tables)
+        hooked = HookedRunStorage(postgres_url, self.should_autocreate_tables, jobs)
+        self._run_storage = hooked
+        hooked.connections = one_pool.share(self, complete=complete)
 
     @classmethod
     def from_config_value(
@@ -64,14 +72,27 @@ class JobRunStorage(DagsterPostgresStorage):
 class HookedRunStorage(PostgresRunStorage):
     """Dagster's run storage that keeps the job runs in step."""
 
-    def __init__(self, postgres_url: str, should_autocreate_tables: bool = True) -> None:  # noqa: FBT001, FBT002 - Dagster's signature
+    def __init__(
+        self,
+        postgres_url: str,
+        should_autocreate_tables: bool = True,  # noqa: FBT001, FBT002 - Dagster's signature
+        jobs: JobStore | None = None,
+    ) -> None:
         """Open both stores in the same database."""
         super().__init__(postgres_url, should_autocreate_tables)
-        self._jobs = JobStore.open(postgres_url)
+        self._jobs = jobs or JobStore.open(postgres_url)
+        self.connections: sa.Engine | None = None
+
+    @property
+    def jobs(self) -> JobStore:
+        """The job-run store that is kept in step."""
+        return self._jobs
 
     def dispose(self) -> None:
         """Close the connections of both stores."""
         self._jobs.close()
+        if self.connections is not None:
+            engines.give_back(self.connections)
         super().dispose()
 
     def add_run(self, dagster_run: DagsterRun) -> DagsterRun:
@@ -79,12 +100,18 @@ class HookedRunStorage(PostgresRunStorage):
         own_tags = tags.without_copies(
             dagster_run.tags, re_execution=dagster_run.parent_run_id is not None
         )
-        new = requests_of(dagster_run, self._parents(dagster_run))
+        goes_on = tags.attempt_of(own_tags)
+        asked = requests_of(dagster_run, self._parents(dagster_run))
+        own_tags = priority_tag(asked) | own_tags | limit_tags(asked, settings().home)
+        new = [] if goes_on else asked
         numbers = {self._jobs.reserve(): request for request in new}
-        if numbers:
-            own_tags |= {tags.JOB: ",".join(map(str, numbers)), **badge_tags([JobState.PENDING])}
+        if numbers or goes_on:
+            told = ",".join(map(str, numbers or [goes_on]))
+            own_tags |= {tags.JOB: told, **badge_tags([JobState.PENDING])}
             self._make_pools_known(dagster_run)
         stored = super().add_run(dagster_run.with_tags(own_tags))
+        if goes_on:
+            attempts.add(self._jobs, goes_on, stored.run_id)
         self._record(numbers, stored.run_id)
         return stored
 
@@ -102,16 +129,35 @@ class HookedRunStorage(PostgresRunStorage):
         return self._jobs.numbers_of(run.parent_run_id) if run.parent_run_id else {}
 
     def _record(self, numbers: Mapping[int, NewJobRun], run_id: str) -> None:
+        aside = set()
         for number, request in numbers.items():
             self._jobs.create(request, number=number, run_id=run_id)
+            if request.due_at is not None:
+                aside.add(run_id)
+            overlap = (request.config or {}).get("overlap", "queue")
+            aside.update(attempts.settle(self._jobs, number, overlap))
+        for each in aside:
+            self._call_off(each)
+
+    def _call_off(self, run_id: str) -> None:
+        """Cancel a Dagster run whose job runs do not need it any more, or not yet."""
+        run = self._get_run_by_id(run_id)
+        if run is None or not self.has_instance or self._jobs.numbers_of(run_id, at_work=True):
+            return
+        rows = [self._jobs.row(number) for number in self._jobs.numbers_of(run_id).values()]
+        told = " ".join(
+            f"#{row.number}: {row.message or 'It is not due yet.'}" for row in rows if row
+        )
+        self._instance.report_run_canceled(run, told)
 
     def handle_run_event(
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
         """Move the job runs first, so that whoever sees Dagster's status sees the badge as well."""
-        numbers = self._jobs.numbers_of(run_id)
-        if numbers:
-            changed = [self._apply(number, run_id, event) for number in numbers.values()]
+        if self._jobs.numbers_of(run_id):
+            # What a run had to do may be over before the run is: then its events come too late.
+            numbers = self._jobs.numbers_of(run_id, at_work=True).values()
+            changed = [self._apply(number, run_id, event) for number in numbers]
             # The run itself may have ended its job run before: its badge is published at the latest here.
             if any(changed) or event.event_type in _ENDS:
                 self.add_run_tags(run_id, badge_tags(self._jobs.states_of(run_id)))

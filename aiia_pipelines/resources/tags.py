@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from aiia_pipelines.jobs.run import JobType
+from aiia_pipelines.jobs.waiting import CONNECTOR_TAG, DESTINATION_TAG, SOURCE_TAG
 
 JOB = "aiia/job"
 BADGE = "aiia/badge"
@@ -31,7 +32,15 @@ def is_full(run_tags: Mapping[str, str]) -> bool:
     return run_tags.get(FULL) == YES
 
 
+def attempt_of(run_tags: Mapping[str, str]) -> int | None:
+    """Give the job run that a Dagster run goes on with, if any."""
+    number = run_tags.get(ATTEMPT_OF, "")
+    return int(number) if number.isdigit() else None
+
+
 def without_copies(tags: Mapping[str, str], *, re_execution: bool) -> dict[str, str]:
     """Drop what a new run must not inherit: Dagster copies all tags of the run that is executed again."""
     inherited = _OURS if re_execution else {JOB, BADGE}
-    return {key: value for key, value in tags.items() if key not in inherited}
+    # What limits a run is told by its connectors' files alone.
+    dropped = inherited | {SOURCE_TAG, DESTINATION_TAG, CONNECTOR_TAG}
+    return {key: value for key, value in tags.items() if key not in dropped}

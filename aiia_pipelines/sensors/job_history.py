@@ -8,6 +8,7 @@ from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources.endings import RunEnded, death
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
+from aiia_pipelines.sensors import strays
 
 INTERVAL = 10  # seconds
 AFTERMATH = 30.0  # seconds that a healthy run takes at most to end after its job run
@@ -38,6 +39,7 @@ def job_history(context: dg.SensorEvaluationContext) -> dg.SkipReason:
 
 def sweep(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
     """End what nobody else ended and give the numbers."""
+    strays.take_up(instance)
     ended = []
     for gone in find_lost(store):
         if end_lost(store, gone):

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 from pydantic import ValidationError
@@ -17,7 +16,7 @@ from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.sync._traceback import OURS, traceback_of
 from aiia_pipelines.sync.destinations.base import Destination
-from aiia_pipelines.sync.faults import DestinationFault, Stopped
+from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Held, Stopped
 from aiia_pipelines.sync.outcome import Broken, Synced
 from aiia_pipelines.sync.profiles import profiled
 from aiia_pipelines.sync.task import StreamSync, Wish
@@ -48,6 +47,9 @@ class Engine:
         try:
             source = self._connect(streams, over)
         except BaseException as fault:
+            if self._pauses(fault):
+                self._put_back(streams)
+                raise Held("This job run is to pause.") from None
             failure = self._told(fault)
             for stream in streams:
                 self._end(stream.name, failure)
@@ -70,7 +72,8 @@ class Engine:
             self.destination.close()
 
     def _connect(self, streams: Sequence[Stream], over: threading.Event) -> Source:
-        with self._in_all(streams, "prepare"):
+        names = [stream.name for stream in streams]
+        with self.recorder.shared(names, "prepare"):
             source = self._opened()
             try:
                 self.destination.connect()
@@ -80,7 +83,7 @@ class Engine:
         self.recorder.on_cancel = lambda: self._stop(source, over)
         self.recorder.log(Level.INFO, connecting(source.describe()))
         try:
-            with self._in_all(streams, "connect"):
+            with self.recorder.shared(names, "connect"):
                 source.connect()
         except BaseException:
             source.close()
@@ -107,14 +110,6 @@ class Engine:
 
         threading.Thread(target=insist, name="stop", daemon=True).start()
 
-    @contextmanager
-    def _in_all(self, streams: Sequence[Stream], step: str) -> Iterator[None]:
-        """Record a step that all streams of a connector share."""
-        with ExitStack() as steps:
-            for stream in streams:
-                steps.enter_context(self.recorder.step(stream.name, step))
-            yield
-
     def _stream(
         self, source: Source, stream: Stream, uid: str, later: Sequence[Stream]
     ) -> Synced | Broken:
@@ -126,6 +121,8 @@ class Engine:
         try:
             rows, changes = task.run(uid, contracts.learned(store, name, stream.name))
         except BaseException as fault:  # noqa: BLE001 - raised again by `_broken` when it must be
+            if not isinstance(fault, Exception):
+                source.cancel()
             done = None if isinstance(fault, Exception) else task.committed()
             if done is None:
                 return self._broken(fault, source, task, later)
@@ -147,6 +144,9 @@ class Engine:
     def _broken(
         self, fault: BaseException, source: Source, task: StreamSync, later: Sequence[Stream]
     ) -> Broken:
+        if self._pauses(fault):
+            self._put_back([task.stream, *later])
+            raise Held("This job run is to pause.") from None
         # The remedy of a broken contract begins at the source, so it names it.
         failure = self._told(fault, source.place(), task.stream.name)
         self._end(task.stream.name, failure)
@@ -156,6 +156,15 @@ class Engine:
             raise fault
         rules = getattr(fault, "rules", ())
         return Broken(task.stream.name, failure, rules, task.violations)
+
+    def _pauses(self, fault: BaseException) -> bool:
+        """Tell whether a stream broke off because the run is to pause, and for no other reason."""
+        asked = self.recorder.held and not self.recorder.cancelled
+        return asked and not isinstance(fault, ContractBroken)
+
+    def _put_back(self, streams: Sequence[Stream]) -> None:
+        for stream in streams:
+            self.recorder.put_back(stream.name)
 
     def _told(self, fault: BaseException, place: str = "", stream: str = "") -> Failure:
         """Classify a fault and write cause, report and traceback to the log."""

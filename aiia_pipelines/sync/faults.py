@@ -35,3 +35,7 @@ class Stopped(Exception):
     """Somebody asked this job run to stop."""
 
     signals = ("job:cancelled",)
+
+
+class Held(Stopped):
+    """This job run is to pause: what it staged is kept, so that it can go on."""

@@ -11,7 +11,7 @@ from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors.base import Batch, Position, Reading, Source
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.sync.destinations.base import Landing
-from aiia_pipelines.sync.faults import ContractBroken, Stopped
+from aiia_pipelines.sync.faults import ContractBroken, Held, Stopped
 from aiia_pipelines.sync.flow import Abandoned, Channel
 from aiia_pipelines.sync.sieve import Sieve
 from aiia_pipelines.sync.totals import Totals
@@ -60,6 +60,11 @@ class Pump:
                 self._stage(ready)
             except Abandoned:
                 pass  # the fault of the thread that gave up is raised below
+            except BaseException as fault:
+                if not isinstance(fault, Exception):
+                    # A process that is asked to end may soon be killed: its query must not outlive it.
+                    self.source.cancel()
+                raise
             finally:
                 raw.abandon()
                 ready.abandon()
@@ -93,12 +98,14 @@ class Pump:
                 with recorder.step(name, "parse", last=False):
                     parsed = self.sieve.parse(batch)
                 recorder.count(name, "parse", len(batch))
+                # The one size that rows of every kind have: drivers hand over anything from text to Arrow.
+                recorder.count(name, "extract", read=parsed.size)
                 with recorder.step(name, "validate", last=False):
                     sifted = self.sieve.sift(parsed)
                     self.totals.add(sifted.rows)
                 # A copy: a slice would hold on to the whole batch.
                 self.first = self.first or _copy(sifted.rows)
-                recorder.count(name, "validate", sifted.rows.num_rows, sifted.rows.nbytes)
+                recorder.count(name, "validate", sifted.rows.num_rows)
                 if self.sieve.rows > self.stream.max_rows:
                     raise ContractBroken(
                         f"Too many records in {name}: more than max_rows ({self.stream.max_rows:,}).",
@@ -122,12 +129,16 @@ class Pump:
         }
 
     def _stage(self, ready: Channel[_Piece]) -> None:
+        name, recorder, landing = self.stream.name, self.recorder, self.landing
         for piece in ready:
-            stop_if_asked(self.recorder)
-            if piece.rejected is not None:
-                self.landing.reject(piece.rejected)
-            if piece.rows.num_rows:
-                self.landing.stage(piece.rows, piece.checkpoint)
+            stop_if_asked(recorder)
+            # Writing is a part of the commit, though the commit itself only begins later.
+            with recorder.work([name], "commit"):
+                if piece.rejected is not None:
+                    landing.reject(piece.rejected)
+                if piece.rows.num_rows:
+                    landing.stage(piece.rows, piece.checkpoint)
+            recorder.sent(name, "commit", landing.sent)
 
 
 def stop_if_asked(recorder: Recorder) -> None:
@@ -135,9 +146,12 @@ def stop_if_asked(recorder: Recorder) -> None:
 
     Raises:
         Stopped: Somebody did.
+        Held: Somebody asked it to pause, or its window closed.
     """
     if recorder.cancelled:
         raise Stopped("Somebody asked this job run to stop.")
+    if recorder.held:
+        raise Held("This job run is to pause.")
 
 
 def _copy(rows: pa.RecordBatch) -> pa.RecordBatch:

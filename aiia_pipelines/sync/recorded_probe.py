@@ -86,7 +86,7 @@ def record(
                 seconds=stage.seconds,
                 note=stage.note,
             )
-            recorder.log_line(_line(stage))
+            recorder.log_line(line_of(stage))
         report(stage)
 
     def opened(source: Source) -> None:
@@ -123,7 +123,8 @@ def finish(store: JobStore, number: int, tested: Probed) -> LogLine | None:
     return line
 
 
-def _line(stage: Staged) -> LogLine:
+def line_of(stage: Staged) -> LogLine:
+    """Write a stage as the one line of the log that tells it."""
     failure, fault = stage.failure, stage.fault
     if failure is None:
         return LogLine.of(Level.WARNING if stage.warns else Level.INFO, stage.sentence())

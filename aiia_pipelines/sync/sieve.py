@@ -33,6 +33,7 @@ class Parsed:
     batch: Batch
     places: Places
     misfits: Reasons
+    size: int  # bytes of all rows that were read, as Arrow columns
 
 
 @dataclass(frozen=True)
@@ -100,11 +101,12 @@ class Sieve:
                 for place in converted.misfits:
                     misfits[place].append(_reason(column.name, _exact_type(column)))
             arrays.append(converted.values)
+        size = sum(values.nbytes for values in arrays)
         rows = self._contract.complete(arrays, len(batch))
         if misfits:
             kept = np.setdiff1d(np.arange(len(batch)), np.fromiter(misfits, np.int64))
             rows, places = rows.take(pa.array(kept)), Places(first, batch.where, kept)
-        return Parsed(rows, batch, places, misfits)
+        return Parsed(rows, batch, places, misfits, size)
 
     def sift(self, parsed: Parsed) -> Sifted:
         """Check the rules and tell good rows from bad ones.

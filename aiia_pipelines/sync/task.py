@@ -17,7 +17,7 @@ from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync import guards
 from aiia_pipelines.sync.contract import Contract, agree
 from aiia_pipelines.sync.destinations.base import Destination, Landing, Load
-from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Stopped
+from aiia_pipelines.sync.faults import ContractBroken, DestinationFault, Held, Stopped
 from aiia_pipelines.sync.outcome import StoredColumn, Violation
 from aiia_pipelines.sync.profiles import sampled
 from aiia_pipelines.sync.pump import Pump, stop_if_asked
@@ -69,8 +69,9 @@ class StreamSync:
             )  # fmt: skip
         for change in self.contract.changes:
             self.recorder.log(Level.WARNING, f"{name}: {change}")
-        landing = self.landing = self.destination.land(self._load(uid, self.contract))
-        before = None if self.wish.dry_run else landing.committed_before()
+        with self.recorder.work([name], "prepare"):
+            landing = self.landing = self.destination.land(self._load(uid, self.contract))
+            before = None if self.wish.dry_run else landing.committed_before()
         if before is not None:
             landing.discard()
             self._log(f"{name}: an earlier attempt of this run committed it.")
@@ -81,7 +82,8 @@ class StreamSync:
             return self._land(landing, self.contract)
         except BaseException as fault:
             # What is wrong with the data or with the wish is wrong with the staged rows, too.
-            wrong = isinstance(fault, ContractBroken | Stopped) or self.recorder.cancelled
+            stopped = isinstance(fault, Stopped) and not isinstance(fault, Held)
+            wrong = isinstance(fault, ContractBroken) or stopped or self.recorder.cancelled
             # A reading of what has changed since cannot be gone on with.
             wrong = wrong or "source:changed" in getattr(fault, "signals", ())
             keep = not wrong and not self.wish.dry_run
@@ -109,7 +111,8 @@ class StreamSync:
         sieve = self.sieve = Sieve(
             contract, quarantine=self.connector.on_invalid == "quarantine", schema=stream.schema_
         )
-        reading = self._reading(landing, contract, sieve, totals)
+        with recorder.work([name], "prepare"):
+            reading = self._reading(landing, contract, sieve, totals)
         pump = Pump(
             stream=stream, source=self.source, landing=landing, recorder=recorder, sieve=sieve, totals=totals
         )  # fmt: skip
@@ -119,7 +122,8 @@ class StreamSync:
         for step in ("extract", "parse", "validate"):
             with recorder.step(name, step):
                 pass
-        self._accept(landing, contract, sieve, reading)
+        with recorder.work([name], "validate"):
+            self._accept(landing, contract, sieve, reading)
         if resumed + pump.read != totals.rows + sieve.rejected:
             raise AssertionError("every row that was read is staged or set aside")
         self._tell(sieve)
@@ -197,6 +201,8 @@ class StreamSync:
             if stream.delete != "none" and not complete:
                 for keys in self._keys():
                     landing.stage_keys(keys)
+                    recorder.count(stream.name, "match", read=keys.nbytes)
+                recorder.sent(stream.name, "match", landing.sent)
             changes = landing.match(complete=complete)
             guards.mass_delete(stream, landing, changes)
             at_source = self.source.rows_until(stream, reading) if reading.until else None
@@ -245,6 +251,7 @@ class StreamSync:
                 if self.sealed:
                     recorder.unseal()
                 raise
+            recorder.sent(name, "commit", landing.sent)
         self._log(f"{name}: committed, {told}")
 
     def _seal(self) -> None:

@@ -26,6 +26,7 @@ PROGRAMS = Path(sys.executable).parent
 CONNECTOR = """\
 name: {name}
 title: {name} DB
+retry: {{ policy: never }}
 {more}source:
   kind: sql
   url: postgresql://shop_read@127.0.0.1:${{env:AIIA_POSTGRES_PORT}}/shop

@@ -108,6 +108,16 @@ def is_below(pid: int, ancestor: int) -> bool:
     return False
 
 
+def test_a_schedule_is_paused_and_resumed_through_the_services(here: Any) -> None:
+    done = here.run("aiia", "schedules", "pause", "ticker", "--reason", "moving")
+    assert done.returncode == 0, done.stderr
+    assert doctor(here)["schedules"] == ("warning", "switched off: ticker")
+    (tick,) = json.loads(here.run("aiia", "schedules", "list", "-o", "json").stdout)
+    assert (tick["paused"], tick["note"].endswith(": moving")) == (True, True)
+    assert here.run("aiia", "schedules", "resume", "ticker").returncode == 0
+    assert doctor(here)["schedules"][0] == "ok"
+
+
 def test_what_somebody_switched_off_in_dagster_is_told(here: Any) -> None:
     here.ask(STOP_SCHEDULE, id=state_of(here, SCHEDULES, "schedule__ticker"))
     here.ask(STOP_SENSOR, id=state_of(here, SENSORS, "job_history"))

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.acceptance, pytest.mark.integration]
 EATER = """\
 name: eater
 title: eater DB
+retry: { policy: never }
 source:
   kind: sql
   url: postgresql://shop_read@127.0.0.1:${env:AIIA_POSTGRES_PORT}/shop

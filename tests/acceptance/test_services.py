@@ -76,7 +76,9 @@ def test_a_schedule_ticks_and_its_run_says_so(here: Any, eventually: Any) -> Non
         "select trigger, triggered_by, state from aiia.job_runs"
         " where connector = 'ticker' order by number limit 1"
     )
-    assert (trigger, by, state) == ("schedule", "schedule__ticker", "Completed")
+    assert (trigger, by.partition(" at ")[0], state) == (
+        "schedule", "schedule__ticker", "Completed",
+    )  # fmt: skip
     # Enough of it: the other tests need the machine.
     (here.home / "connectors" / "ticker.yaml").unlink()
 
@@ -145,8 +147,10 @@ def test_a_killed_worker_ends_as_failed_and_the_next_sync_completes(
 
 
 def test_syncs_go_through_the_services_and_exit_as_documented(slow: Any, exit_codes: Any) -> None:
+    kept = set((slow.home / "logs").glob("runs/*"))
     exit_codes(slow, "shop", "typo", "locked", "mixed")
-    assert not list((slow.home / "logs").glob("runs/*"))
+    # What runs print is kept only where their process did not end by itself.
+    assert set((slow.home / "logs").glob("runs/*")) <= kept
 
 
 def test_only_one_aiia_up_serves_a_home(here: Any) -> None:

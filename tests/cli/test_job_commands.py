@@ -24,8 +24,9 @@ pytestmark = pytest.mark.integration
 TIMEOUT = Failure(CATALOGUE["connection-timeout"], "Connection timeout.", "10.0.0.1:5432")
 LISTED = [
     "number", "type", "connector", "title", "streams", "state", "badge", "trigger",
-    "triggered_by", "retry_of", "priority", "progress", "activity", "step", "waits", "records",
-    "records_total", "bytes", "duration_seconds", "cpu_seconds", "peak_memory_bytes", "message",
+    "triggered_by", "retry_of", "priority", "progress", "activity", "step", "waits", "place",
+    "due_at", "expires_at", "held_by", "attempt", "attempts_most", "records",
+    "records_total", "bytes", "bytes_read", "bytes_written", "duration_seconds", "cpu_seconds", "peak_memory_bytes", "message",
     "failure_code", "failure_place", "cancelled_by", "cancel_reason", "created_at",
     "started_at", "ended_at", "full_read",
 ]  # fmt: skip
@@ -202,7 +203,7 @@ def test_show_tells_what_a_failure_means_and_asks(
     assert "nc -vz -w 5 10.0.0.1 5432" in page
     assert "without Dagster" in page
     told = json.loads(aiia("jobs", "show", number).stdout)
-    assert list(told) == [*LISTED, "guidance", "tasks", "attempts", "retried_as"]
+    assert list(told) == [*LISTED, "guidance", "tasks", "attempts", "retried_as", "slowest"]
     assert list(told["guidance"]) == ["meaning", "cause", "remedy", "verify", "docs"]
     assert told["guidance"]["docs"] == "docs/reference/failures/connection-timeout.md"
     assert "docs/reference/failures/connection-timeout.md" in page
@@ -224,8 +225,41 @@ def test_show_has_steps_counts_figures_and_links(
     assert task["reconciliation"] == {"figures": 1, "agree": 1, "differences": []}
     assert list(task["steps"][0]) == [
         "step", "state", "records", "busy_seconds",
+        "cpu_seconds", "peak_memory_bytes", "bytes_read", "bytes_written",
         "started_at", "skipped_at", "completed_at", "note",
     ]  # fmt: skip
+
+
+def test_show_says_what_was_used_and_what_was_slow(
+    store: JobStore, aiia: Any, request_of: Any
+) -> None:
+    number = store.create(request_of())
+    succeed(store, number)
+    with store.engine.begin() as db:
+        db.exec_driver_sql(
+            "update aiia.job_runs set started_at = ended_at - interval '10 s', cpu_seconds = 2.5,"
+            " peak_memory = 300 * 1048576, bytes = 4096, bytes_written = 1000 where number = %s",
+            (number,),
+        )
+        db.exec_driver_sql(
+            "update aiia.steps set busy_seconds = case step when 'extract' then 6 else 0 end,"
+            " cpu_seconds = case step when 'extract' then 0.5 else 0 end, bytes_read = 10,"
+            " peak_memory = 1048576 where number = %s",
+            (number,),
+        )
+    page = aiia("jobs", "show", number, "-o", "plain").stdout
+    assert "Slowest:     extract of rows was at work for 60% of the time (6.0 s)\n" in page
+    assert "Used:        CPU 2.5 s, memory 300.0 MiB, read 4.0 KiB, written 1000 bytes\n" in page
+    assert "20 records  CPU 500 ms, memory 1.0 MiB, read 10 bytes\n" in page
+    told = json.loads(aiia("jobs", "show", number).stdout)
+    assert told["slowest"] == [
+        {"step": "extract", "stream": "rows", "busy_seconds": 6.0, "share": 0.6}
+    ]
+    assert (told["bytes_read"], told["bytes_written"]) == (4096, 1000)
+    task = told["tasks"][0]
+    assert task["peak_memory_bytes"] == 1 << 20
+    assert {"cpu_seconds", "bytes_read", "bytes_written"} <= set(task)
+    assert {"cpu_seconds", "peak_memory_bytes"} <= set(told["attempts"][0])
 
 
 def lines_at(store: JobStore, number: int) -> list[LogLine]:
@@ -375,3 +409,43 @@ def test_a_retry_is_a_new_job_run_that_points_to_the_old_one(
     assert (ended.exit_code, run["state"], run["records"]) == (0, "Completed", 20)
     assert (run["trigger"], run["retry_of"]) == ("retry", number)
     assert numbers(aiia, "--needs-attention") == []
+
+
+def test_a_waiting_run_is_paused_with_its_reason_and_goes_on(
+    store: JobStore, aiia: Any, request_of: Any
+) -> None:
+    number = store.create(request_of(streams=("rows",)))
+    done = aiia("jobs", "pause", number, "--reason", "month end")
+    assert json.loads(done.stdout) == {"number": number, "state": "Scheduled"}
+    told = json.loads(aiia("jobs", "show", number).stdout)
+    assert (told["state"], told["badge"]) == ("Scheduled", "Pending")
+    assert told["message"].endswith(": month end")
+    done = aiia("jobs", "resume", number)
+    assert json.loads(done.stdout) == {"number": number}
+    assert "No daemon is running" in done.stderr
+    again = aiia("jobs", "resume", number)
+    assert again.exit_code == 2
+    assert f"Job run #{number} is Scheduled, and nobody paused it." in again.stderr
+
+
+def test_what_cannot_be_paused_is_told(store: JobStore, aiia: Any, request_of: Any) -> None:
+    ended = store.create(request_of(streams=("rows",)))
+    store.finish(ended, JobState.CANCELLED)
+    told = aiia("jobs", "pause", ended)
+    assert (told.exit_code, told.stdout) == (2, "")
+    assert f"Job run #{ended} is Cancelled; it cannot be paused any more." in told.stderr
+    tested = store.create(request_of(type=JobType.CONNECTION_TEST))
+    assert "only a sync can be paused" in aiia("jobs", "pause", tested).stderr
+    assert aiia("jobs", "pause", 10**9).exit_code == 3
+    sealed = store.create(request_of(streams=("rows",)))
+    store.seal(sealed)
+    assert "is just committing its last records" in aiia("jobs", "pause", sealed).stderr
+
+
+def test_a_run_that_waits_for_its_time_is_cancelled_at_once(
+    store: JobStore, aiia: Any, request_of: Any
+) -> None:
+    number = store.create(request_of(streams=("rows",)))
+    aiia("jobs", "pause", number)
+    done = aiia("jobs", "cancel", number)
+    assert json.loads(done.stdout) == {"number": number, "accepted": True, "state": "Cancelled"}

@@ -16,7 +16,9 @@ from aiia_pipelines.jobs.store import JobStore
 def test_schedules_lists_ticks_in_both_zones(here: Any, aiia: Any) -> None:
     here.write()
     found = json.loads(aiia("schedules", "list", "--next", 3).stdout)
-    assert list(found[0]) == ["connector", "schedule", "timezone", "at", "local"]
+    assert list(found[0]) == [
+        "connector", "schedule", "timezone", "paused", "at", "note", "local",
+    ]  # fmt: skip
     assert len(found) == 3
     for tick in found:
         local, at = datetime.fromisoformat(tick["local"]), datetime.fromisoformat(tick["at"])

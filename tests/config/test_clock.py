@@ -1,6 +1,6 @@
 import pytest
 
-from aiia_pipelines.config.clock import cron_mistake, is_timezone
+from aiia_pipelines.config.clock import Cron, cron_mistake, is_timezone
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,14 @@ def test_time_zones_are_known_by_name() -> None:
 @pytest.mark.parametrize("name", ["", "Mars/Olympus", "/etc/passwd", "../x", "America", "a\0b"])
 def test_anything_else_is_no_time_zone(name: str) -> None:
     assert not is_timezone(name)
+
+
+def test_a_schedule_is_written_with_numbers() -> None:
+    assert str(Cron.parse("*/20 8-10 5-5 jan,FEB mon")) == "0,20,40 8,9,10 5 1,2 1"
+    assert str(Cron.parse("0-59 0-23 * 1-12 0-7")) == "* * * * *"
+
+
+def test_a_schedule_without_an_hour_goes_by_every_hour() -> None:
+    assert Cron.parse("5 * * * *").is_hourly
+    assert Cron.parse("5 0-23 * * *").is_hourly
+    assert not Cron.parse("5 */2 * * *").is_hourly

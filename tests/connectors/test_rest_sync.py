@@ -122,3 +122,19 @@ def test_new_objects_of_a_bucket_are_appended_once(
     assert sync(source, stream).state == "Completed"
     found = warehouse.execute("select id::text, name from shop.rows order by 1")
     assert found == [("1", "a"), ("2", "b"), ("3", "c")]
+
+
+def test_the_bytes_of_an_api_are_those_of_its_rows(sync: Sync, web: Any) -> None:
+    rows = [{"id": n, "name": f"name {n:04}"} for n in range(1, 501)]
+    web.answers["/rows"] = lambda _: web.reply({"data": rows, "padding": "x" * 100_000})
+    stream = {
+        "endpoint": "/rows",
+        "columns": {"id": {"type": "int64"}, "name": {"type": "string"}},
+        "options": {"records": "data"},
+    }
+    found = [sync({"kind": "rest", "url": web.url}, stream) for _ in range(2)]
+    assert {row.state for row in found} == {"Completed"}
+    # Eight bytes of a number, nine of a name and four of its length; not the answer around the rows.
+    assert 500 * 21 <= found[0].bytes <= 500 * 22
+    assert (found[1].bytes, found[1].bytes_written) == (found[0].bytes, found[0].bytes_written)
+    assert found[0].bytes_written >= 500 * 21

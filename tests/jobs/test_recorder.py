@@ -48,7 +48,7 @@ def test_the_live_count_is_seen_while_the_run_goes_on(
     store: JobStore, recorder: Recorder, number: int
 ) -> None:
     with recorder.step("rows", "validate", last=False):
-        recorder.count("rows", "validate", 123_456, 1000)
+        recorder.count("rows", "validate", 123_456, read=1000)
         assert within(20, lambda: row(store, number).records == 123_456)
     assert row(store, number).bytes == 1000
     assert row(store, number).activity == "rows: validate"
@@ -203,3 +203,156 @@ def test_the_figures_of_both_sides_are_kept(
     with store.engine.connect() as db:
         query = "select source, destination, agrees from aiia.reconciliations where number = %s"
         assert db.exec_driver_sql(query, (number,)).one() == ("10", "10", True)
+
+
+def figures_of(store: JobStore, number: int, step: str) -> Any:
+    with store.engine.connect() as db:
+        query = "select * from aiia.steps where number = %s and stream = 'rows' and step = %s"
+        return db.exec_driver_sql(query, (number, step)).one()
+
+
+def work(seconds: float) -> None:
+    """Use so much CPU on this thread."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+def test_a_step_is_kept_with_what_it_used(store: JobStore, number: int) -> None:
+    with Recorder(store, number) as recorder:
+        recorder.start_task("rows")
+        with recorder.step("rows", "extract"):
+            work(0.05)
+            recorder.count("rows", "extract", 10, read=700)
+        with recorder.work(["rows"], "commit"):
+            work(0.05)
+        recorder.sent("rows", "commit", 300)
+        recorder.sent("rows", "match", 350)
+    read, written = figures_of(store, number, "extract"), figures_of(store, number, "commit")
+    assert (read.bytes_read, read.bytes_written, read.records) == (700, 0, 10)
+    assert (written.bytes_written, written.state) == (300, "Pending")
+    assert read.cpu_seconds >= 0.05
+    assert written.cpu_seconds >= 0.05
+    run = row(store, number)
+    assert (run.bytes, run.bytes_written) == (700, 350)
+    assert read.cpu_seconds + written.cpu_seconds <= run.cpu_seconds
+    assert read.peak_memory > 10_000_000
+    task = task_of(store, number)
+    assert (task.bytes_read, task.bytes_written) == (700, 350)
+    assert task.cpu_seconds == pytest.approx(read.cpu_seconds + written.cpu_seconds, abs=1e-3)
+
+
+def task_of(store: JobStore, number: int) -> Any:
+    with store.engine.connect() as db:
+        query = "select * from aiia.tasks where number = %s and stream = 'rows'"
+        return db.exec_driver_sql(query, (number,)).one()
+
+
+def test_streams_share_the_cpu_of_what_they_wait_for_together(
+    store: JobStore, request_of: New
+) -> None:
+    number = store.create(request_of("rows", "more"))
+    store.take(number, request_of("rows", "more"))
+    store.move(number, JobState.RUNNING)
+    with (
+        Recorder(store, number) as recorder,
+        recorder.shared(["rows", "more"], "connect"),
+    ):
+        work(0.1)
+    with store.engine.connect() as db:
+        query = "select cpu_seconds from aiia.steps where number = %s and step = 'connect'"
+        first, second = db.exec_driver_sql(query, (number,)).scalars()
+    assert first == second
+    assert 0.05 <= first < 0.1
+
+
+def test_steps_at_the_same_time_do_not_count_each_others_work(store: JobStore, number: int) -> None:
+    def extract(recorder: Recorder) -> None:
+        with recorder.step("rows", "extract"):
+            work(0.3)
+
+    before = time.process_time()
+    with Recorder(store, number) as recorder:
+        reader = threading.Thread(target=extract, args=(recorder,))
+        with recorder.step("rows", "match"):
+            reader.start()
+            work(0.1)
+            reader.join()
+        recorder.flush()
+        spent = time.process_time() - before
+    found = figures_of(store, number, "extract"), figures_of(store, number, "match")
+    assert found[0].cpu_seconds >= 0.3
+    assert 0.1 <= found[1].cpu_seconds < 0.3
+    assert sum(step.cpu_seconds for step in found) <= spent
+
+
+def test_memory_that_a_long_step_takes_is_seen_while_it_lasts(
+    store: JobStore, recorder: Recorder, number: int
+) -> None:
+    with recorder.step("rows", "commit"):
+        before = row(store, number).peak_memory
+        held = bytearray(b"x") * (before + (32 << 20))
+        assert within(20, lambda: row(store, number).peak_memory > len(held))
+    recorder.flush()
+    assert figures_of(store, number, "commit").peak_memory > len(held)
+
+
+def attempts_of(store: JobStore, number: int) -> list[Any]:
+    with store.engine.connect() as db:
+        query = "select * from aiia.attempts where number = %s order by attempt"
+        return list(db.exec_driver_sql(query, (number,)))
+
+
+def begin_another(store: JobStore, number: int, new: NewJobRun) -> None:
+    with store.engine.begin() as db:
+        db.exec_driver_sql(
+            "update aiia.attempts set ended_at = now(), outcome = 'Failed' where number = %s",
+            (number,),
+        )
+        db.exec_driver_sql("insert into aiia.attempts (number, attempt) values (%s, 2)", (number,))
+    store.take(number, new)
+
+
+def test_a_run_has_used_what_its_attempts_used_together(
+    store: JobStore, number: int, request_of: New
+) -> None:
+    with Recorder(store, number) as recorder:
+        with recorder.step("rows", "extract"):
+            work(0.05)
+            recorder.count("rows", "extract", 10, read=700)
+        with recorder.step("rows", "commit", last=False):
+            work(0.05)
+        recorder.sent("rows", "commit", 300)
+    once = figures_of(store, number, "extract")
+    begin_another(store, number, request_of())
+    with Recorder(store, number) as recorder, recorder.step("rows", "extract"):
+        work(0.05)
+        recorder.count("rows", "extract", 10, read=900)
+    first, second = attempts_of(store, number)
+    run, task = row(store, number), task_of(store, number)
+    assert (run.bytes, run.bytes_written) == (1600, 300)
+    assert (task.bytes_read, task.bytes_written) == (1600, 300)
+    assert first.cpu_seconds >= 0.1
+    assert second.cpu_seconds >= 0.05
+    assert run.cpu_seconds == pytest.approx(first.cpu_seconds + second.cpu_seconds, abs=1e-3)
+    assert run.peak_memory == max(first.peak_memory, second.peak_memory) > 0
+    both = figures_of(store, number, "extract")
+    assert both.bytes_read == 1600
+    assert both.cpu_seconds >= once.cpu_seconds + 0.05
+    assert both.busy_seconds >= once.busy_seconds + 0.05
+    assert task.cpu_seconds <= run.cpu_seconds
+    assert figures_of(store, number, "commit").bytes_written == 300
+
+
+def test_what_could_not_be_told_is_told_with_the_next_pulse(store: JobStore, number: int) -> None:
+    recorder = Recorder(store, number)
+    recorder.start_task("rows")
+    recorder.count("rows", "validate", 7, read=70)
+    with store.engine.begin() as db:
+        db.exec_driver_sql("alter table aiia.steps rename to steps_away")
+    with pytest.raises(sa.exc.ProgrammingError):
+        recorder.flush(patience=0)
+    with store.engine.begin() as db:
+        db.exec_driver_sql("alter table aiia.steps_away rename to steps")
+    recorder.flush()
+    assert figures_of(store, number, "validate").records == 7

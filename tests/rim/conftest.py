@@ -1,19 +1,26 @@
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.code_pointer import ModuleCodePointer
+from dagster._core.origin import RepositoryPythonOrigin
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
-from aiia_pipelines.config.folder import read_folder
+from aiia_pipelines.config.folder import Folder, read_connector, read_folder
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.definitions import definitions_of
 from aiia_pipelines.jobs.log import render
 from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.local import warm
 from aiia_pipelines.local.ports import free_port
 from aiia_pipelines.local.postgres import APPLICATION_ROLE, WAREHOUSE, EmbeddedPostgres
 
@@ -177,3 +184,112 @@ def rim(
     yield Installation(rim_server, rim_connectors, rim_environment, instance, store, definitions)
     store.close()
     instance.dispose()
+
+
+CRAWL = """\
+name: crawl
+title: Crawl DB
+retry: { policy: never }
+source:
+  kind: sql
+  url: postgresql://shop_read@127.0.0.1:${env:AIIA_POSTGRES_PORT}/shop
+  password: ${file:secrets/shop_read}
+streams:
+  - name: orders
+    query: select o.id, pg_sleep(0.5)::text as waited from public.orders o
+    key: [id]
+    batch_rows: 10
+"""
+
+
+def _origins(job: str) -> dict[str, object]:
+    """Say where a run comes from, as every door does; others cannot be queued."""
+    location = RegisteredCodeLocationOrigin("aiia_pipelines")
+    pointer = ModuleCodePointer("aiia_pipelines.definitions", "defs", None)
+    return {
+        "remote_job_origin": RemoteRepositoryOrigin(location, "__repository__").get_job_origin(job),
+        "job_code_origin": RepositoryPythonOrigin(sys.executable, pointer).get_job_origin(job),
+    }
+
+
+@dataclass
+class Warm:
+    """A warm worker as a process of its own, and a connector that crawls."""
+
+    rim: Installation
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def home(self) -> Path:
+        return self.rim.server.home
+
+    def file(self, connector: str = "crawl") -> Path:
+        return self.rim.connectors / f"{connector}.yaml"
+
+    def start(self) -> None:
+        log = (self.home / "warm.log").open("ab")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "aiia_pipelines.worker"], cwd=ROOT, stdout=log, stderr=log,
+            env={**os.environ, **self.rim.environment},
+        )  # fmt: skip
+        log.close()
+        assert self.eventually(lambda: warm.is_ready(self.home)), self.log()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(30)
+
+    def log(self) -> str:
+        return (self.home / "warm.log").read_text()
+
+    def create(self, connector: str = "crawl", **more: object) -> str:
+        """Make a run that nobody has launched."""
+        folder = Folder(connectors={connector: read_connector(self.rim.connectors, connector)})
+        job = definitions_of(folder).resolve_job_def(f"sync__{connector}")
+        origins = _origins(f"sync__{connector}")
+        return self.rim.instance.create_run_for_job(job, **origins, **more).run_id
+
+    def launch(self, connector: str = "crawl") -> str:
+        run_id = self.create(connector)
+        self.rim.instance.launch_run(run_id, None)
+        return run_id
+
+    def state(self, run_id: str, connector: str = "crawl") -> str:
+        return str(self.rim.row(run_id, connector).state)
+
+    def reading(self, connector: str = "crawl") -> tuple[str, int]:
+        """Launch a run and give it and its process, once the source is being read."""
+        query = "select count(*) from pg_stat_activity where usename = 'shop_read'"
+        before = self.rim.warehouse(query)
+        run_id = self.launch(connector)
+        assert self.eventually(lambda: self.rim.warehouse(query) > before), self.log()
+        attempt = self.rim.store.attempt_of(self.rim.number(run_id, connector))
+        assert attempt is not None
+        return run_id, int(attempt.pid)
+
+    def ended(self, run_id: str) -> dg.DagsterRun:
+        """Wait until Dagster's run has its end."""
+        assert self.eventually(lambda: self.rim.instance.get_run_by_id(run_id).is_finished)
+        return self.rim.instance.get_run_by_id(run_id)
+
+    @staticmethod
+    def eventually(holds: Callable[[], object], seconds: float = 60) -> object:
+        """Wait until it holds; `seconds` are for a busy machine."""
+        end = time.monotonic() + seconds
+        while not (found := holds()) and time.monotonic() < end:
+            time.sleep(0.05)
+        return found
+
+
+@pytest.fixture(scope="module")
+def warmth(rim: Installation) -> Iterator[Warm]:
+    """A warm worker for the tests of a module, and two connectors that crawl."""
+    found = Warm(rim)
+    for name in ("crawl", "creep"):
+        found.file(name).write_text(CRAWL.replace("name: crawl", f"name: {name}"))
+    found.start()
+    yield found
+    found.stop()
+    for name in ("crawl", "creep"):
+        found.file(name).unlink()

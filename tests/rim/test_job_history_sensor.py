@@ -43,7 +43,7 @@ def ended_long_ago(rim: Any, number: int) -> None:
     rim.store.finish(number, JobState.CANCELLED)
     with rim.store.engine.begin() as db:
         db.exec_driver_sql(
-            "update aiia.job_runs set ended_at = now() - interval '5 minutes' where number = %s",
+            "update aiia.attempts set ended_at = now() - interval '5 minutes' where number = %s",
             (number,),
         )
 

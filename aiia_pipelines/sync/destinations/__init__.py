@@ -24,6 +24,32 @@ def open_destination(url: str) -> "Destination":
     Raises:
         DestinationFault: The URL is none, or of no known kind.
     """
+    module, opener = _module_of(url)
+    destination: Destination = getattr(module, opener)(url)
+    return destination
+
+
+def reach(url: str) -> str:
+    """Connect to the destination of a URL without changing anything, and name it for people.
+
+    Raises:
+        DestinationFault: It cannot be reached or refuses.
+    """
+    module, _ = _module_of(url)
+    return str(module.reach(url))
+
+
+def collect(url: str, most: int) -> int:
+    """Remove at most so much of what attempts that are over left at a destination, and count it.
+
+    Raises:
+        DestinationFault: It cannot be reached or refuses.
+    """
+    module, _ = _module_of(url)
+    return int(module.collect(url, most))
+
+
+def _module_of(url: str) -> tuple[Any, str]:
     scheme = urlsplit(url).scheme
     if scheme not in _OPENERS:
         # Drivers load when they are needed, and this module loads with every other one here.
@@ -42,9 +68,7 @@ def open_destination(url: str) -> "Destination":
             "config:invalid",
         )
     module, opener = _OPENERS[scheme]
-    opened: Any = getattr(import_module(f"{__name__}.{module}"), opener)(url)
-    destination: Destination = opened
-    return destination
+    return import_module(f"{__name__}.{module}"), opener
 
 
 def destination_at(url: str) -> "Destination":

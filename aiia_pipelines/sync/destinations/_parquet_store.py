@@ -174,14 +174,22 @@ def _sync_folder(folder: Path) -> None:
         os.close(number)
 
 
+def sweep_scratch(parent: Path) -> int:
+    """Remove the folders of attempts that were killed, and count them."""
+    locked = [*parent.glob(f"{_SCRATCH}*")]
+    for other in locked:
+        _remove_if_dead(other)
+    unlocked = [*parent.glob(f"{_UNLOCKED}*")]
+    for other in unlocked:
+        _remove_if_orphaned(other)
+    return sum(not other.exists() for other in (*locked, *unlocked))
+
+
 @contextlib.contextmanager
 def scratch_folder(parent: Path) -> Iterator[Path]:
     """Make a folder for one attempt, and remove those of attempts that were killed."""
     parent.mkdir(parents=True, exist_ok=True)
-    for other in parent.glob(f"{_SCRATCH}*"):
-        _remove_if_dead(other)
-    for other in parent.glob(f"{_UNLOCKED}*"):
-        _remove_if_orphaned(other)
+    sweep_scratch(parent)
     made = Path(tempfile.mkdtemp(prefix=f"{_UNLOCKED}{_maker(os.getpid())}-", dir=parent))
     with (made / _LOCK).open("wb") as lock:
         # Named only when it is locked: without a lock it would pass for one of a dead attempt.

@@ -29,8 +29,8 @@ _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
 class Lane(Protocol):
     """A way into staging tables; what is written is kept by `commit` only."""
 
-    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
-        """Add a batch to a staging table."""
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
+        """Add a batch to a staging table, and tell how many bytes that took."""
         ...
 
     def save(self, values: Values) -> None:
@@ -62,8 +62,9 @@ class ArrowLane:
         """Write on a connection that nobody else uses meanwhile."""
         self._connection = connection
 
-    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
-        """Add a batch to a staging table."""
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
+        """Add a batch to a staging table; how many bytes its COPY takes the driver keeps to itself."""
+        sendable = _sendable(batch, kinds)
         with adbc.AdbcStatement(self._connection) as statement:
             statement.set_options(
                 **{
@@ -72,8 +73,9 @@ class ArrowLane:
                     "adbc.ingest.target_db_schema": STAGING,
                 }
             )
-            statement.bind(_sendable(batch, kinds))
+            statement.bind(sendable)
             statement.execute_update()
+        return int(sendable.nbytes)
 
     def save(self, values: Values) -> None:
         """Write a checkpoint, in the transaction of the rows before it."""
@@ -105,15 +107,17 @@ class CsvLane:
             # A crash of the server empties the staging table anyway.
             self._db.execute("set local synchronous_commit = off")
 
-    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> None:
-        """Add a batch to a staging table."""
+    def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
+        """Add a batch to a staging table, and tell how many bytes that took."""
         self._begin()
+        content = as_csv(batch, kinds)
         names = sql.SQL(", ").join(map(sql.Identifier, batch.schema.names))
         statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(
             sql.Identifier(STAGING, table), names
         )
         with self._db.cursor() as cursor, cursor.copy(statement) as copy:
-            copy.write(as_csv(batch, kinds))
+            copy.write(content)
+        return len(content)
 
     def save(self, values: Values) -> None:
         """Write a checkpoint, in the transaction of the rows before it."""

@@ -50,6 +50,7 @@ class Staging:
         self._prefix = staging_prefix(load.connector, load.stream)
         self._kinds = {column.name: column.type for column in load.contract.columns}
         self._made: set[str] = set()
+        self.sent = 0  # bytes
         self._lane: Lane | None = None
         self._part = 0  # checkpoints so far
         self._rows = 0
@@ -156,7 +157,7 @@ class Staging:
         self.make()
         way = self._begin(lane)
         if batch.num_rows:
-            way.write(self.name(ROWS), batch, self._kinds)
+            self.sent += way.write(self.name(ROWS), batch, self._kinds)
             self._rows += batch.num_rows
             self._trailing = True
         if checkpoint is not None and self._plan:
@@ -174,7 +175,7 @@ class Staging:
         self._make(KEYS, column_list(self._load.contract, self._load.contract.key))
         way = self._begin(lane)
         if batch.num_rows:
-            way.write(self.name(KEYS), batch, self._kinds)
+            self.sent += way.write(self.name(KEYS), batch, self._kinds)
         self._keep(way)
 
     def reject(self, lane: Callable[[], Lane], rows: pa.RecordBatch) -> None:
@@ -185,7 +186,7 @@ class Staging:
             parts = pa.array([self._part + 1] * rows.num_rows, pa.int64())
             names = [*rows.schema.names, "part"]
             batch = pa.RecordBatch.from_arrays([*rows.columns, parts], names=names)
-            way.write(self.name(REJECTED), batch, _REJECTED_KINDS)
+            self.sent += way.write(self.name(REJECTED), batch, _REJECTED_KINDS)
         self._keep(way)
 
     def _begin(self, lane: Callable[[], Lane]) -> Lane:

@@ -48,8 +48,14 @@ class Load:
 class Landing(Protocol):
     """The rows of one stream on their way: staged out of sight, then committed at once or never.
 
-    One thread at a time uses a landing.
+    One thread at a time uses a landing. `sent` counts the bytes that went to the destination so far: those of
+    a COPY as text or of a file where they are known, else those of the Arrow columns.
     """
+
+    @property
+    def sent(self) -> int:
+        """Count the bytes that went to the destination so far."""
+        ...
 
     def committed_before(self) -> tuple[int, Changes] | None:
         """Tell the rows and changes of an earlier attempt of this task that did commit."""

@@ -6,6 +6,7 @@ the `lease`, and what fences off other processes is the lock that DuckDB puts on
 
 import datetime as dt
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -44,6 +45,16 @@ class DuckdbDestination:
     def describe(self) -> str:
         """Name the file."""
         return f"duckdb://{self._path}"
+
+    def look(self) -> None:
+        """See whether the file, or the folder it will be made in, may be written."""
+        wanted = (self._path, *self._path.absolute().parents)
+        nearest = next(each for each in wanted if each.exists())
+        if not os.access(nearest, os.R_OK | os.W_OK):
+            place = str(nearest)
+            raise DestinationFault(
+                f"This user may not write to {place}.", "sqlstate:42501", place=place
+            )
 
     def connect(self) -> None:
         """Open the file, or make it, with its control tables."""
@@ -106,6 +117,7 @@ class DuckdbLanding:
             f'temp.{prefix}{part}"' for part in ("rows", "keys", "rejected")
         )
         self._made: set[str] = set()
+        self.sent = 0  # bytes
         self._matched: apply.Plan | None = None
 
     def _named(self, table: str) -> str:
@@ -155,18 +167,21 @@ class DuckdbLanding:
         with translated(self._place):
             self._make_staged()
             session.insert(self._db, self._staged, session.arrange(batch, self._load.contract))
+        self.sent += batch.nbytes
 
     def stage_keys(self, batch: pa.RecordBatch) -> None:
         """Add to the keys that the source has now."""
         with translated(self._place):
             self._make(self._keys, {name: self._layout[name] for name in self._load.contract.key})
             session.insert(self._db, self._keys, session.arrange(batch, self._load.contract))
+        self.sent += batch.nbytes
 
     def reject(self, rows: pa.RecordBatch) -> None:
         """Set rows aside until the commit."""
         with translated(self._place):
             self._make(self._rejected, control.REJECTED)
             session.insert(self._db, self._rejected, rows)
+        self.sent += rows.nbytes
 
     def duplicates(self, columns: Sequence[str]) -> tuple[int, list[str]]:
         """Count the staged rows that share their values in these columns with another row."""
@@ -308,6 +323,22 @@ class DuckdbLanding:
         while self._made:
             with suppress(duckdb.Error):
                 self._db.execute(f"drop table if exists {self._made.pop()}")
+
+
+def reach(url: str) -> str:
+    """Look whether the file may be written, and name it; opened, it would be locked for a sync.
+
+    Raises:
+        DestinationFault: It may not be written.
+    """
+    destination = DuckdbDestination(url)
+    destination.look()
+    return destination.describe()
+
+
+def collect(url: str, most: int) -> int:  # noqa: ARG001 - nothing outlives an attempt
+    """Remove nothing: what is staged is gone with its attempt."""
+    return 0
 
 
 def open_duckdb(url: str) -> DuckdbDestination:

@@ -27,6 +27,7 @@ from aiia_pipelines.sync.destinations._parquet_store import (
     LocalStore,
     Store,
     scratch_folder,
+    sweep_scratch,
     translated,
 )
 from aiia_pipelines.sync.destinations.base import (
@@ -143,6 +144,7 @@ class ParquetLanding:
         for parts in (self._staged, self._keys, self._rejected):
             self._open.callback(parts.abandon)
         self._keyed = False
+        self.sent = 0  # bytes of the files that were put in their place
         self._matched: commits.Plan | None = None
 
     def committed_before(self) -> tuple[int, Changes] | None:
@@ -318,7 +320,9 @@ class ParquetLanding:
         for path, rows in parts.finish():
             name = f"{folder}/data/{uuid4().hex}.parquet"
             published.append(name)
+            size = path.stat().st_size
             self._store.publish(path, name)
+            self.sent += size
             done.append(DataFile(name, rows))
         return done
 
@@ -336,6 +340,20 @@ class ParquetLanding:
         """Drop the staged files."""
         with suppress(OSError):
             self._open.close()
+
+
+def reach(url: str) -> str:
+    """Make sure the folder or bucket is there and may be used, and name it for people."""
+    destination = ParquetDestination(url)
+    destination.connect()
+    return destination.describe()
+
+
+def collect(url: str, most: int) -> int:  # noqa: ARG001 - there are as many as attempts were killed
+    """Remove the scratch folders of attempts that were killed, and count them."""
+    place = _store(url)
+    with translated(place.describe()):
+        return sweep_scratch(place.scratch())
 
 
 def open_parquet(url: str) -> ParquetDestination:

@@ -27,6 +27,7 @@ from aiia_pipelines.sync.destinations._postgres_faults import (
     translated,
 )
 from aiia_pipelines.sync.destinations._postgres_lane import Lane, lane_of
+from aiia_pipelines.sync.destinations._postgres_leftovers import drop_leftovers
 from aiia_pipelines.sync.destinations._postgres_plan import Plan, Planner, build_key
 from aiia_pipelines.sync.destinations._postgres_quarantine import publish
 from aiia_pipelines.sync.destinations._postgres_session import Session
@@ -118,6 +119,11 @@ class PostgresLanding:
             return None
         added = structure.added_columns(load.mode, load.delete)
         return structure.wanted(load.contract, added)
+
+    @property
+    def sent(self) -> int:
+        """Count the bytes that went to the server so far."""
+        return self._staging.sent
 
     def committed_before(self) -> tuple[int, Changes] | None:
         """Tell what the ledger has of this task."""
@@ -287,6 +293,29 @@ class PostgresLanding:
             self._session.close_arrow()
         with suppress(psycopg.Error):
             self._staging.drop(keep=keep)
+
+
+def reach(url: str) -> str:
+    """Connect, change nothing, and name the database for people.
+
+    Raises:
+        DestinationFault: It cannot be reached or refuses.
+    """
+    session = Session(url)
+    with translated(session.place(), login=True):
+        session.reconnect()
+    session.close()
+    return session.describe()
+
+
+def collect(url: str, most: int) -> int:
+    """Drop at most so many staging tables of attempts that a newer one took the place of, and count them."""
+    session = Session(url)
+    try:
+        with translated(session.place(), login=True):
+            return drop_leftovers(session.reconnect(), most)
+    finally:
+        session.close()
 
 
 def open_postgres(url: str) -> PostgresDestination:

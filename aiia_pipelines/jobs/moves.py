@@ -1,0 +1,49 @@
+"""The row of a job run while its state changes: locked, moved only where the table of moves allows, and logged."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from aiia_pipelines.jobs.log import LogLine
+from aiia_pipelines.jobs.state import JobState, path
+from aiia_pipelines.jobs.tables import JOB_RUNS, LOG_LINES
+
+NOW = sa.func.clock_timestamp()
+
+
+def lock(db: sa.Connection, number: int) -> sa.Row[Any] | None:
+    """Read the row of a job run and keep others from changing it until the transaction ends."""
+    query = sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number).with_for_update()
+    return db.execute(query).one_or_none()
+
+
+def move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
+    """Bring a job run to a state; a late event changes nothing: None."""
+    row = lock(db, number)
+    passed = path(JobState(row.state), wanted) if row else ()
+    if row is None or not passed:
+        return None
+    values: dict[str, Any] = {"state": passed[-1]}
+    if JobState.RUNNING in passed and row.started_at is None:
+        values["started_at"] = NOW
+    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(values))
+    return passed[-1]
+
+
+def write_lines(db: sa.Connection, number: int, lines: Sequence[LogLine]) -> None:
+    """Append lines to the log of a job run."""
+    if lines:
+        db.execute(
+            sa.insert(LOG_LINES),
+            [
+                {
+                    "number": number,
+                    "at": line.at,
+                    "level": int(line.level),
+                    "message": line.message,
+                    "detail": list(line.detail),
+                }
+                for line in lines
+            ],
+        )

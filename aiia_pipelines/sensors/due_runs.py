@@ -1,0 +1,85 @@
+"""Starts what waited for its time: the next attempt of a job run, one whose window opens, one that goes on after a pause."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
+from aiia_pipelines.config.folder import read_connector
+from aiia_pipelines.jobs import attempts
+from aiia_pipelines.jobs.attempts import Due
+from aiia_pipelines.jobs.run import PRIORITIES, JobType
+from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.resources import tags
+from aiia_pipelines.resources.job_board import settings
+from aiia_pipelines.resources.requests import JOB_PREFIX
+
+INTERVAL = 5  # seconds
+
+
+def build(jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
+    """Make the sensor that may start these jobs."""
+
+    @dg.sensor(
+        name="due_runs",
+        jobs=list(jobs),
+        minimum_interval_seconds=INTERVAL,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Starts the next attempt of job runs that wait for their time.",
+    )
+    def due_runs() -> Iterator[dg.RunRequest | dg.SkipReason]:
+        known = {job.name for job in jobs}
+        store = JobStore.open(str(settings().database_url))
+        try:
+            yield from launches(store, known, datetime.now(UTC))
+        finally:
+            store.close()
+
+    return due_runs
+
+
+def launches(
+    store: JobStore, known: set[str], now: datetime
+) -> Iterator[dg.RunRequest | dg.SkipReason]:
+    """Ask for a run of each job run that is due; one that is asked for twice is started once."""
+    expired = attempts.expire(store)
+    asked = [
+        request for due in attempts.due(store) if (request := _request(store, due, known, now))
+    ]
+    yield from asked
+    if not asked:
+        yield dg.SkipReason(f"Expired: {expired}" if expired else "Nothing is due.")
+
+
+def _request(store: JobStore, due: Due, known: set[str], now: datetime) -> dg.RunRequest | None:
+    job = f"{JOB_PREFIX}{due.connector}"
+    if job not in known:
+        return None  # its file is gone or broken: it waits until the file is mended, or expires
+    try:
+        connector = read_connector(settings().connectors, due.connector)
+    except (ConfigInvalid, UnknownConnector):
+        return None
+    if not connector.opening.is_open(now):
+        opens = connector.opening.next_opening(now)
+        if opens is not None:
+            attempts.postpone(store, due.number, opens)
+        return None
+    streams = [stream for stream in due.streams if stream in {s.name for s in connector.streams}]
+    return dg.RunRequest(
+        # The same request, seen again after a crash of the daemon, is the same run.
+        run_key=f"{due.number}:{due.attempt}",
+        job_name=job,
+        asset_selection=[dg.AssetKey([due.connector, stream]) for stream in streams] or None,
+        tags=_tags(due),
+    )
+
+
+def _tags(due: Due) -> dict[str, str]:
+    wish = {tags.FULL: due.row.full_read, tags.DRY_RUN: due.row.type == JobType.DRY_RUN}
+    return {
+        tags.ATTEMPT_OF: str(due.number),
+        "dagster/priority": str(PRIORITIES.get(due.row.priority, 0)),
+        **{tag: tags.YES for tag, wanted in wish.items() if wanted},
+    }
