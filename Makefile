@@ -50,8 +50,10 @@ test: $(READY) ## Run all tests, then require the coverage.
 	@$(BIN)/coverage report --format=total --fail-under=$(COVERED_CORE) --include='$(CORE)' > /dev/null \
 	  || { $(BIN)/coverage report --show-missing --skip-covered --include='$(CORE)'; echo "The core must be covered to $(COVERED_CORE) %." >&2; exit 1; }
 
-bench: $(READY) ## Compare with other tools in one interleaved run, and write benchmarks/report.md.
+bench: $(READY) ## Compare with other tools in one interleaved run; how soon runs start; what size costs.
 	$(BIN)/python benchmarks/run.py --rows $(ROWS) --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/latency.py
+	$(BIN)/python benchmarks/scale.py
 
 chaos: $(READY) ## Strike syncs with faults, as many as FAULTS says, and check what is left after each.
 	PYTHONPATH=tests/servers $(BIN)/python tests/chaos/harness.py --faults $(FAULTS) --jobs $(WORKERS)

@@ -82,8 +82,16 @@ class Ground:
             "AIIA_CONNECTORS": str(self.home / f"connectors-{size}"),
         }
         settings = Settings.load(found, ROOT).environment()
-        own = {"AIIA_PROJECT": str(ROOT), "DAGSTER_HOME": str(self.home / "dagster"), "SCALE_DUE": self.due.isoformat()}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AIIA_", "DAGSTER_", "PG"))}
+        own = {
+            "AIIA_PROJECT": str(ROOT),
+            "DAGSTER_HOME": str(self.home / "dagster"),
+            "SCALE_DUE": self.due.isoformat(),
+        }
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("AIIA_", "DAGSTER_", "PG"))
+        }
         return {**kept, **found, **settings, **own}  # fmt: skip
 
     def part(self, environ: Mapping[str, str], *words: str) -> Figures:
@@ -111,7 +119,11 @@ def write_files(ground: Ground, size: int) -> None:
         more = ""
         if number % 2 == 0:
             # The first is due alone, which warms up; the next ones together, the others over the rest of the day.
-            at = ground.due if number // 2 <= DUE else ground.due + timedelta(minutes=60 + number % 1300)
+            at = (
+                ground.due
+                if number // 2 <= DUE
+                else ground.due + timedelta(minutes=60 + number % 1300)
+            )
             at -= timedelta(minutes=0 if number else 5)
             more = f'schedule: "{at.minute} {at.hour} * * *"\n'
         source = _SQL.format(host=f"10.1.{number // 250}.{number % 250}", port=5432)
@@ -125,7 +137,7 @@ def write_files(ground: Ground, size: int) -> None:
             text = streams.replace("    table: public.stream_", "    path: stream_")
             text = re.sub(r"path: stream_(\d)", r'path: "stream_\1/*.csv"', text)
         name = f"c{number:04}"
-        head = f"name: {name}\ntitle: Connector {number}\nowners: [\"team:data\"]\n"
+        head = f'name: {name}\ntitle: Connector {number}\nowners: ["team:data"]\n'
         (folder / f"{name}.yaml").write_text(head + more + source + text)
     real = _SQL.format(host="127.0.0.1", port=ground.server.port)
     (folder / f"{REAL}.yaml").write_text(f"name: {REAL}\ntitle: Real\n{real}{streams}")
@@ -140,7 +152,10 @@ def prepare(ground: Ground) -> None:
         for place in range(STREAMS):
             cursor.execute(_TABLE.format(place=place))
     settings = yaml.safe_load((ROOT / "dagster.yaml").read_text())
-    settings["run_coordinator"] = {"module": "dagster.core.run_coordinator", "class": "QueuedRunCoordinator"}
+    settings["run_coordinator"] = {
+        "module": "dagster.core.run_coordinator",
+        "class": "QueuedRunCoordinator",
+    }
     (ground.home / "dagster").mkdir()
     (ground.home / "dagster" / "dagster.yaml").write_text(yaml.safe_dump(settings))
 
@@ -164,7 +179,14 @@ def measure_size(ground: Ground, size: int, rounds: int) -> Figures:
         environ = ground.environment(size, f"store_{size}_{turn}")
         figures = ground.part(environ, "folder") | ground.part(environ, "definitions")
         figures |= ground.part(environ, "start") | ground.part(environ, "server")
-        command = [sys.executable, "-m", "aiia_pipelines.launch", REAL, "--run-id", f"00000000-0000-4000-8000-{size:012}"]
+        command = [
+            sys.executable,
+            "-m",
+            "aiia_pipelines.launch",
+            REAL,
+            "--run-id",
+            f"00000000-0000-4000-8000-{size:012}",
+        ]
         done = measure(command, environ=environ, log=ground.log, limit=LIMIT)
         if done.code:
             raise SystemExit(f"The real sync failed:\n{done.said}")
@@ -199,7 +221,7 @@ _ROWS = (
     ("sensor `job_history`, CPU ms a look", "sensor_job_history", "ms"),
     ("sensor `due_runs`, CPU ms a look", "sensor_due_runs", "ms"),
     ("sensor `after_job`, CPU ms a look", "sensor_after_job", "ms"),
-    ("sensor `file_arrival`, CPU ms a look", "sensor_file_arrival", "ms"),
+    ("sensor `file_arrival`, CPU ms when it lists all folders", "sensor_file_arrival", "ms"),
     ("building the definitions of one run, CPU ms", "start_cpu", "ms"),
     ("one whole sync of 5 small streams in a cold process, CPU s", "process_cpu", "{:.1f}"),
     ("the same, peak MiB", "process_mib", "{:.0f}"),
@@ -225,11 +247,13 @@ def size_table(figures: Mapping[int, Figures]) -> list[str]:
 
 def _shown(value: float | None, form: str) -> str:
     if value is None:
-        return "–"
+        return "-"
     return f"{value * 1000:,.0f}" if form == "ms" else form.format(value)
 
 
-def measure_histories(ground: Ground, lengths: Sequence[int], rounds: int) -> tuple[list[str], list[str]]:
+def measure_histories(
+    ground: Ground, lengths: Sequence[int], rounds: int
+) -> tuple[list[str], list[str]]:
     """Sync for real, then make the history longer and longer, and read it each time."""
     size = min(ground.figures) if ground.figures else 10
     environ = ground.environment(size, "history")
@@ -249,7 +273,9 @@ def measure_histories(ground: Ground, lengths: Sequence[int], rounds: int) -> tu
     return _history_table(times, sweeps), stored
 
 
-def _history_table(times: Mapping[int, Mapping[str, tuple[float, float]]], sweeps: Mapping[int, Figures]) -> list[str]:
+def _history_table(
+    times: Mapping[int, Mapping[str, tuple[float, float]]], sweeps: Mapping[int, Figures]
+) -> list[str]:
     lengths = sorted(times)
     heads = " | ".join(f"{length:,}" for length in lengths)
     lines = [
@@ -284,7 +310,9 @@ def _what_runs_leave(ground: Ground, environ: Mapping[str, str]) -> list[str]:
         for table, (rows, size) in after.items()
         if table in before
     }
-    grown["files below `AIIA_HOME`"] = tuple((more[key] - files[key]) / RUNS for key in ("files", "bytes"))
+    grown["files below `AIIA_HOME`"] = tuple(
+        (more[key] - files[key]) / RUNS for key in ("files", "bytes")
+    )
     return _stored_table({name: each for name, each in grown.items() if max(each) >= 0.5}, spent)
 
 
@@ -293,12 +321,21 @@ def _stored_table(grown: Mapping[str, tuple[float, float]], spent: Figures) -> l
     ordered = sorted(grown.items(), key=lambda each: -each[1][1])
     lines += [f"| {name} | {rows:.1f} | {size / 1024:.1f} |" for name, (rows, size) in ordered]
     total = sum(size for _, size in grown.values())
-    lines += [f"| in all | | {total / 1024:.1f} |", "", "| runs a day | CPU hours a day | GiB a month | GiB a year |", "|---|---|---|---|"]
+    lines += [
+        f"| in all | | {total / 1024:.1f} |",
+        "",
+        "| runs a day | CPU hours a day | GiB a month | GiB a year |",
+        "|---|---|---|---|",
+    ]
     for count in (10, 1_000, 100_000):
         a_day = count * total / (1 << 30)
         hours = count * spent["run_cpu"] / 3600
         lines.append(f"| {count:,} | {hours:,.2f} | {a_day * 30:,.2f} | {a_day * 365:,.1f} |")
-    return [*lines, "", f"A run costs {spent['run_cpu']:.2f} CPU s in a process that is warm; PostgreSQL's own CPU comes on top."]
+    return [
+        *lines,
+        "",
+        f"A run costs {spent['run_cpu']:.2f} CPU s in a process that is warm; PostgreSQL's own CPU comes on top.",
+    ]
 
 
 def rewrite(page: Path, tables: Mapping[str, Sequence[str]]) -> None:
@@ -307,7 +344,12 @@ def rewrite(page: Path, tables: Mapping[str, Sequence[str]]) -> None:
     for name, lines in tables.items():
         body = "\n".join(lines)
         marks = rf"(<!-- {name}: written by benchmarks/scale.py -->\n).*?(<!-- end -->)"
-        text, count = re.subn(marks, lambda found, body=body: f"{found[1]}\n{body}\n\n{found[2]}", text, flags=re.DOTALL)
+        text, count = re.subn(
+            marks,
+            lambda found, body=body: f"{found[1]}\n{body}\n\n{found[2]}",
+            text,
+            flags=re.DOTALL,
+        )
         if count != 1:
             raise SystemExit(f"{page} has no place for the table {name}.")
     page.write_text(text)
@@ -319,7 +361,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[10, 100, 300, 1000])
     parser.add_argument("--histories", type=int, nargs="*", default=[1_000, 10_000, 100_000])
     parser.add_argument("--rounds", type=int, default=2, help="Processes for each figure.")
-    parser.add_argument("--reads", type=int, default=40, help="How often each page of a history is read.")
+    parser.add_argument(
+        "--reads", type=int, default=40, help="How often each page of a history is read."
+    )
     parser.add_argument("--page", type=Path, default=PAGE, help="Whose tables are rewritten.")
     given = parser.parse_args()
     home = Path(tempfile.mkdtemp(prefix="aiia-scale-"))
@@ -338,8 +382,12 @@ def main() -> None:
         if given.histories:
             if not given.sizes:
                 write_files(ground, 10)
-            tables["histories"], tables["storage"] = measure_histories(ground, given.histories, given.reads)
-        tables["when"] = [f"Measured on {now:%Y-%m-%d}, {os.cpu_count()} cores that other programs used as well."]
+            tables["histories"], tables["storage"] = measure_histories(
+                ground, given.histories, given.reads
+            )
+        tables["when"] = [
+            f"Measured on {now:%Y-%m-%d}, {os.cpu_count()} cores that other programs used as well."
+        ]
         sys.stdout.write("\n\n".join("\n".join(lines) for lines in tables.values()) + "\n")
         rewrite(given.page, tables)
     finally:

@@ -7,10 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from aiia_pipelines.jobs import history
 from aiia_pipelines.jobs.history import Filter
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection
 
 # Each copy of one real job run belongs to another connector and another time; three of a hundred went wrong.
 _CONNECTORS = 1000
@@ -38,7 +41,7 @@ from generate_series({first}::bigint, {last}) n, aiia.tasks t where t.number = {
 _OFFSET = 1_000_000  # above the numbers of real runs
 
 
-def fill(db: Any, have: int, want: int, most: int) -> None:
+def fill(db: "connection", have: int, want: int, most: int) -> None:
     """Lengthen the history from `have` job runs to `want`, each a copy of the last real one."""
     with db.cursor() as cursor:
         cursor.execute(f"select max(number) from aiia.job_runs where number < {_OFFSET}")
@@ -107,7 +110,7 @@ where relkind = 'r' and n.nspname not in ('pg_catalog', 'information_schema') an
 """
 
 
-def left_behind(db: Any) -> dict[str, tuple[int, int]]:
+def left_behind(db: "connection") -> dict[str, tuple[int, int]]:
     """Give rows and bytes, with indexes, of each table of a database."""
     with db.cursor() as cursor:
         cursor.execute(_SIZES)

@@ -1,5 +1,7 @@
 """What one process of `scale.py` does: `python scale_parts.py PART ARGUMENTS`; its last line is what it measured, as JSON."""
 
+# ruff: noqa: PLC0415 - each part imports what it needs: what a process has imported is part of its figures
+
 import argparse
 import json
 import logging
@@ -11,11 +13,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.config.folder import Folder, read_connector, read_folder
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local.ports import free_port
+
+if TYPE_CHECKING:
+    import dagster as dg
+    from dagster._core.workspace.context import WorkspaceProcessContext
 
 REAL = "zz_real"  # the one connector whose source exists
 _LOCATION = "aiia_pipelines"
@@ -25,9 +31,9 @@ Figures = dict[str, float]
 
 
 def cpu(pid: int | None = None) -> float:
-    """Give the CPU seconds of this process or another, with those of its children that have ended."""
+    """Give the CPU seconds of this process, or of another with its children that have ended."""
     if pid is None:
-        return sum(os.times()[:4])
+        return time.process_time()
     stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return sum(map(int, stat[11:15])) / os.sysconf("SC_CLK_TCK")
 
@@ -46,6 +52,11 @@ def timed(work: Callable[[], Any], rounds: int = 1) -> float:
     return (cpu() - before) / rounds
 
 
+def sure(holds: bool, otherwise: str) -> None:  # noqa: FBT001 - like assert
+    if not holds:
+        raise SystemExit(otherwise)
+
+
 def folder() -> Path:
     return Settings.load(os.environ, Path.cwd()).connectors
 
@@ -56,7 +67,7 @@ def part_folder() -> Figures:
     base = peak()
     found: list[Folder] = []
     spent = timed(lambda: found.append(read_folder(folder())))
-    assert not found[0].problems, found[0].problems[:3]
+    sure(not found[0].problems, f"the files are wrong: {found[0].problems[:3]}")
     return {"folder_cpu": spent, "folder_mib": peak() - base, "connectors": len(found[0].names)}
 
 
@@ -89,7 +100,8 @@ def part_start() -> Figures:
     def build() -> None:
         connector = read_connector(folder(), REAL)
         found = definitions_of(Folder(connectors={connector.name: connector}))
-        assert sum(job.name.startswith("sync__") for job in found.jobs) == 1
+        built = [job.name for job in found.jobs if job.name.startswith("sync__")]
+        sure(built == [f"sync__{REAL}"], f"a run builds other connectors as well: {built}")
         found.resolve_job_def(f"sync__{REAL}")
 
     build()
@@ -134,7 +146,10 @@ def part_server(how: str = "aiia") -> Figures:
     with dg.DagsterInstance.get() as instance, code_server(how) as (port, pid):
         began = cpu()
         with _workspace(instance, port) as context:
-            assert context.create_request_context().code_locations
+            sure(
+                bool(context.create_request_context().code_locations),
+                "the code server loaded nothing",
+            )
             figures = {
                 "server_cpu": spent_by(pid),
                 "server_mib": sum(peak(each) for each in family(pid)),
@@ -147,14 +162,13 @@ def part_server(how: str = "aiia") -> Figures:
 
 
 @contextmanager
-def _workspace(instance: Any, port: int) -> Iterator[Any]:
+def _workspace(instance: "dg.DagsterInstance", port: int) -> Iterator["WorkspaceProcessContext"]:
+    from dagster._core.errors import DagsterUserCodeUnreachableError
     from dagster._core.workspace.context import WorkspaceProcessContext
     from dagster._core.workspace.load_target import GrpcServerTarget
     from dagster._grpc.client import DagsterGrpcClient
 
     client, end = DagsterGrpcClient(host="127.0.0.1", port=port), time.monotonic() + _PATIENCE
-    from dagster._core.errors import DagsterUserCodeUnreachableError
-
     while True:
         try:
             client.ping("")
@@ -168,7 +182,9 @@ def _workspace(instance: Any, port: int) -> Iterator[Any]:
         yield context
 
 
-def _sensors(instance: Any, context: Any, pid: int, rounds: int = 20) -> Figures:
+def _sensors(
+    instance: "dg.DagsterInstance", context: "WorkspaceProcessContext", pid: int, rounds: int = 20
+) -> Figures:
     """Let each sensor look `rounds` times; its CPU is that of the asking process and of the code server."""
     (location,) = context.create_request_context().code_locations
     (repository,) = location.get_repositories().values()
@@ -186,9 +202,8 @@ def _sensors(instance: Any, context: Any, pid: int, rounds: int = 20) -> Figures
     return figures
 
 
-def _ticks(instance: Any, context: Any, pid: int) -> Figures:
+def _ticks(instance: "dg.DagsterInstance", context: "WorkspaceProcessContext", pid: int) -> Figures:
     """Let Dagster's scheduler look at all schedules: for the first time, when none is due, and when some are."""
-    from dagster._daemon.types import DaemonHeartbeat  # noqa: F401 - the daemon imports it at its start
     from dagster._scheduler.scheduler import launch_scheduled_runs
 
     logger, times = logging.getLogger("scale"), {}
@@ -205,7 +220,7 @@ def _ticks(instance: Any, context: Any, pid: int) -> Figures:
     held = instance.get_runs_count()
     busy = look(due + timedelta(seconds=1))
     made = instance.get_runs_count() - held
-    assert made > 0, "no schedule was due"
+    sure(made > 0, "no schedule was due")
     return {"first_look": first, "idle_look": idle, "ticks": made, "tick_cpu": busy / made}
 
 
@@ -224,7 +239,7 @@ def part_runs(count: str) -> Figures:
     with dg.DagsterInstance.get() as instance:
 
         def sync() -> None:
-            assert job.execute_in_process(instance=instance).success
+            sure(job.execute_in_process(instance=instance).success, "the sync failed")
 
         sync()
         return {"run_cpu": timed(sync, int(count)), "run_mib": peak()}
@@ -244,8 +259,8 @@ def part_sweep() -> Figures:
         for look in (lambda: sweep(instance, store), lambda: [*launches(store, set(), now)]):
             look()
         found = {
-            "sweep_cpu": timed(lambda: sweep(instance, store), 5),
-            "due_cpu": timed(lambda: [*launches(store, set(), now)], 5),
+            "sweep_cpu": timed(lambda: sweep(instance, store), 20),
+            "due_cpu": timed(lambda: [*launches(store, set(), now)], 20),
         }
         store.close()
     return found

@@ -42,7 +42,10 @@ def connector_mistakes(connector: "Connector") -> "Iterator[Mistake]":
     if connector.max_invalid is not None and connector.on_invalid != "quarantine":
         yield ("max_invalid",), "needs on_invalid: quarantine; fail allows no invalid row"
     if connector.retry.policy == "fire_and_forget" and connector.window is not None:
-        yield ("retry", "policy"), "fire_and_forget starts at once; a connector with a window takes standard"
+        yield (
+            ("retry", "policy"),
+            "fire_and_forget starts at once; a connector with a window takes standard",
+        )
     names = {stream.name for stream in connector.streams}
     for index, stream in enumerate(connector.streams):
         of = stream.name.removesuffix("__quarantine")

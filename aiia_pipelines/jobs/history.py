@@ -153,10 +153,12 @@ _BUSY = (
 )
 # `--needs-attention`: what went wrong and was not made good by a later run of the same kind; what a dry run
 # tried is made good by a sync as well.
+# Asked as `not exists`, PostgreSQL reads the whole history; so it takes what went wrong, and looks for each.
 _ATTENTION = (
-    "r.state in ('Failed', 'Error', 'Partially Succeeded') and not exists ("
-    "select 1 from aiia.job_runs o where o.connector = r.connector and (o.type = r.type or (r.type = 'dry_run' and o.type = 'sync'))"
-    " and o.number > r.number and o.state = 'Completed')"
+    "r.number = any(array(select b.number from aiia.job_runs b where b.state in ('Failed', 'Error', 'Partially Succeeded')"
+    " and coalesce((select false from aiia.job_runs o where o.connector = b.connector"
+    " and (o.type = b.type or (b.type = 'dry_run' and o.type = 'sync'))"
+    " and o.number > b.number and o.state = 'Completed' limit 1), true)))"
 )
 # One that was paused, or was over before it began because it was not due, used nothing up.
 _TRIED = "a.failure_code is not null or coalesce(a.outcome, '') not in ('Scheduled', 'Paused')"

@@ -69,7 +69,8 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
             if not store.take(number, new, context.run.run_id):
                 state = store.state_of(number)
                 raise dg.Failure(
-                    f"Job run #{number} is {state}: this run has nothing to do.", allow_retries=False
+                    f"Job run #{number} is {state}: this run has nothing to do.",
+                    allow_retries=False,
                 )
             store.move(number, JobState.RUNNING)
             try:

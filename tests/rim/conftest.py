@@ -101,6 +101,10 @@ class Installation:
             cursor.execute(query)
             return cursor.fetchall()
 
+    def history(self, query: str) -> list[tuple]:
+        with self.store.engine.connect() as db:
+            return [tuple(row) for row in db.exec_driver_sql(query)]
+
     def run(self, job: str = "sync__shop", **more: object) -> dg.ExecuteInProcessResult:
         """Execute a job as a Dagster run in this process."""
         found = self.definitions.resolve_job_def(job)
@@ -260,10 +264,10 @@ class Warm:
 
     def reading(self, connector: str = "crawl") -> tuple[str, int]:
         """Launch a run and give it and its process, once the source is being read."""
-        query = "select count(*) from pg_stat_activity where usename = 'shop_read'"
-        before = self.rim.warehouse(query)
         run_id = self.launch(connector)
-        assert self.eventually(lambda: self.rim.warehouse(query) > before), self.log()
+        number = self.rim.number(run_id, connector)
+        query = f"select 1 from aiia.steps where number = {number} and step = 'extract' and started_at is not null"
+        assert self.eventually(lambda: self.rim.history(query)), self.log()
         attempt = self.rim.store.attempt_of(self.rim.number(run_id, connector))
         assert attempt is not None
         return run_id, int(attempt.pid)

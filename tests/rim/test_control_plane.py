@@ -106,12 +106,10 @@ def test_a_second_attempt_uses_the_corrected_file_and_does_only_what_failed(
     assert sum(line.startswith("INFO: Starting data refresh job run") for line in log) == 2
     assert any(line.startswith("WARNING: Attempt 1 ended as connection-refused") for line in log)
     assert log[-1] == "INFO: Job finished with state COMPLETED. 300 records ingested."
-    assert [*launches(rim.store, {"sync__late"}, datetime.now(UTC))][0].skip_message
+    assert next(iter(launches(rim.store, {"sync__late"}, datetime.now(UTC)))).skip_message
 
 
-def test_of_twenty_streams_three_fail_and_only_these_are_done_again(
-    rim: Any, write: Write
-) -> None:
+def test_of_twenty_streams_three_fail_and_only_these_are_done_again(rim: Any, write: Write) -> None:
     broken = {4, 11, 17}
     wrong = ", columns: { note: { type: int32 } }"
     lines = [
@@ -119,7 +117,7 @@ def test_of_twenty_streams_three_fail_and_only_these_are_done_again(
         for n in range(20)
     ]
     write("many", streams="\n".join(lines))
-    number, first = execute(rim, "many")
+    number, _ = execute(rim, "many")
     assert rim.store.row(number).state == "Partially Succeeded"
     states = dict(rim.store.tasks_of(number))
     assert sum(state == "Succeeded" for state in states.values()) == 17

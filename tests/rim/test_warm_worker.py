@@ -49,7 +49,7 @@ def test_the_worker_has_one_thread_and_no_connection(warmth: Any) -> None:
     pid = warmth.process.pid
     assert len([*Path(f"/proc/{pid}/task").iterdir()]) == 1
     # It listens, and a pair of sockets wakes it.
-    assert len(sockets(pid)) == 3
+    assert warmth.eventually(lambda: len(sockets(pid)) == 3)
     place = warm.place(warmth.home)
     assert place.stat().st_mode & 0o777 == 0o600
     assert place.parent.stat().st_mode & 0o777 == 0o700

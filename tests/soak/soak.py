@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conftest import Installation, build, tear_down
+from conftest import Installation, build, eventually, tear_down
 from remains import left_behind
 
 from aiia_pipelines.config.settings import Settings
@@ -22,6 +22,7 @@ from aiia_pipelines.jobs.state import FINAL
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.postgres import WAREHOUSE
 
+NEVER = "retry: { policy: never }\n"
 RETRY = "retry: { first_wait: 1, longest_wait: 3, max_in_a_row: 2, max_attempts: 4 }\n"
 GOOD = ("shop", "one", "two", "three")
 MIX = (*GOOD, *GOOD, "slow", "slow", "typo", "mixed", "locked")
@@ -40,14 +41,14 @@ class Soak:
     done: Counter[str] = field(default_factory=Counter)
     cancelled: set[int] = field(default_factory=set)
     stopped: list[tuple[float, int]] = field(default_factory=list)
+    told: str = ""  # why the last run could not be launched
     quiet_until: float = (
         0.0  # services die at most so often: the supervisor gives up on one that never lasts
     )
 
     def launch(self) -> None:
         """Ask for a run of some connector, as Dagster's pages do; while a service is away there is none."""
-        with suppress(OSError, AssertionError):
-            self.here.launch(f"sync__{self.chance.choice(MIX)}")
+        if launched(self, f"sync__{self.chance.choice(MIX)}"):
             self.launched += 1
 
     def disturb(self) -> None:
@@ -60,6 +61,7 @@ class Soak:
             faults += [self.kill_service, self.restart_database]
         fault = self.chance.choice(faults)
         if fault():
+            tell(f"  {fault.__name__}")
             self.done[fault.__name__] += 1
 
     # -- faults -----------------------------------------------------------------------------
@@ -198,7 +200,7 @@ def soaked(seed: int) -> Iterator[Soak]:
         for path in (here.home / "connectors").glob("*.yaml"):
             if path.stem != "torn":
                 text = path.read_text()
-                path.write_text(text.replace("source:\n", f"{RETRY}source:\n", 1))
+                path.write_text(text.replace(NEVER, RETRY))
         here.pace(0.01)
         os.environ.update(here.environment)
         here.bring_up()
@@ -215,13 +217,25 @@ def verdict(soak: Soak) -> list[str]:
     """Say what is wrong once all is over: nothing may be unfinished, untrue or left behind."""
     wrong = [f"not ended: {text}" for text in soak.settle()]
     for name in GOOD:
-        run_id = soak.here.launch(f"sync__{name}")
-        state = soak.here.ended(run_id, 60).get("state")
+        # The web server asks for the jobs again once the code server is back.
+        eventually(lambda job=f"sync__{name}": launched(soak, job), 20)
+        number = soak.store.busy_with(name) or 0
+        eventually(lambda n=number: n and soak.store.state_of(n) in FINAL, 30)
+        state = soak.store.state_of(number) if number else "not launched"
         if state != "Completed":
             wrong.append(f"a last, undisturbed sync of {name} is {state}")
     flipped = [number for number in soak.cancelled if soak.store.row(number).state != "Cancelled"]
     wrong += [f"#{number} was cancelled, and is not Cancelled" for number in flipped]
     return wrong + left_behind(soak.here, GOOD)
+
+
+def launched(soak: Soak, job: str) -> str:
+    """Launch a run; what hindered it is told, and empty when there was nothing."""
+    try:
+        return soak.here.launch(job)
+    except (OSError, AssertionError) as fault:
+        soak.told = str(fault)
+        return ""
 
 
 def outcomes(soak: Soak) -> str:
@@ -246,6 +260,8 @@ def main() -> int:
         wrong = verdict(soak)
         tell(f"{soak.launched} runs, {sum(soak.done.values())} faults: {dict(soak.done)}")
         tell(outcomes(soak))
+    if wrong and soak.told:
+        tell(f"last refusal: {soak.told}")
     for text in wrong:
         tell(f"WRONG {text}")
     return 1 if wrong else 0
@@ -260,7 +276,7 @@ def tell(text: str) -> None:
 def soak_for(soak: Soak, runs: int, faults: int, seconds: float) -> None:
     """Launch so many runs and inject so many faults, spread over the time."""
     began = time.monotonic()
-    struck = 0
+    struck = told = 0
     while (gone := time.monotonic() - began) < seconds and soak.launched < runs:
         soak.wake()
         waiting = len(soak.store.open_runs()) if soak.launched % 5 == 0 else 0
@@ -269,6 +285,11 @@ def soak_for(soak: Soak, runs: int, faults: int, seconds: float) -> None:
         if struck <= faults * gone / seconds:
             soak.disturb()
             struck += 1
+        if gone > 30 * (told + 1):
+            told += 1
+            tell(
+                f"{gone:4.0f} s: {soak.launched} runs, {sum(soak.done.values())} faults; {soak.told}"
+            )
         time.sleep(0.1)
 
 
