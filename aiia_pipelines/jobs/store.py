@@ -95,6 +95,17 @@ class JobStore(JobReader):
             raise IllegalTransition(f"Job run #{number} becomes {wanted} by finish, not by move.")
         return self.transact(lambda db: moves.move(db, number, wanted))
 
+    def put_back(self, number: int) -> None:
+        """Let a job run that was about to begin wait again; one that waits, works or has ended stays as it is."""
+
+        def work(db: sa.Connection) -> None:
+            row = moves.lock(db, number)
+            if row is not None and JobState(row.state) is JobState.PREPARING:
+                moves.move(db, number, JobState.SCHEDULED)
+                moves.move(db, number, JobState.PENDING)
+
+        self.transact(work)
+
     def finish(
         self,
         number: int,

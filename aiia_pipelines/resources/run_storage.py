@@ -166,6 +166,9 @@ class HookedRunStorage(PostgresRunStorage):
 
     def _apply(self, number: int, run_id: str, event: DagsterEvent) -> bool:
         kind = event.event_type
+        if kind is DagsterEventType.PIPELINE_ENQUEUED:
+            # One that could not be launched after all is sent back to the queue.
+            self._jobs.put_back(number)
         if kind in _MOVES:
             return self._jobs.move(number, _MOVES[kind]) is not None
         if kind is DagsterEventType.PIPELINE_CANCELING:

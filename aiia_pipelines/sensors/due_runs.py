@@ -16,7 +16,7 @@ from aiia_pipelines.resources import tags
 from aiia_pipelines.resources.job_board import settings
 from aiia_pipelines.resources.requests import JOB_PREFIX
 
-INTERVAL = 5  # seconds
+INTERVAL = 10  # seconds: each look costs an idle installation a tenth of a second of CPU
 
 
 def build(jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:

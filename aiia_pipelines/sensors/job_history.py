@@ -10,7 +10,7 @@ from aiia_pipelines.resources.endings import RunEnded, death
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
 from aiia_pipelines.sensors import strays
 
-INTERVAL = 10  # seconds
+INTERVAL = 15  # seconds
 AFTERMATH = 30.0  # seconds that a healthy run takes at most to end after its job run
 _OPEN_STATUSES = [
     dg.DagsterRunStatus.QUEUED,

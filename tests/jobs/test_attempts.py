@@ -309,3 +309,13 @@ def test_of_two_that_wait_the_older_is_replaced(store: JobStore, request_of: New
     assert states == ["Replaced", "Running", "Replaced", "Pending"]
     assert store.row(waiting).message == f"Replaced: #{newest} of this connector is newer."
     assert store.row(held).replaced_by == newest
+
+
+def test_a_run_that_could_not_be_launched_waits_again(store: JobStore, request_of: New) -> None:
+    number = store.create(request_of("orders"), run_id="first")
+    store.move(number, JobState.PREPARING)
+    store.put_back(number)
+    assert store.state_of(number) is JobState.PENDING
+    store.move(number, JobState.RUNNING)
+    store.put_back(number)
+    assert store.state_of(number) is JobState.RUNNING
