@@ -19,10 +19,11 @@ from uuid import uuid4
 from aiia_pipelines.config.faults import ConfigInvalid, UnknownConnector
 from aiia_pipelines.config.folder import read_connector
 from aiia_pipelines.config.settings import Settings
-from aiia_pipelines.jobs import attempts
+from aiia_pipelines.jobs import attempts, traces
 from aiia_pipelines.jobs.run import PRIORITIES, REFRESHES, JobType, Trigger
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
+from aiia_pipelines.jobs.traces import Traces
 from aiia_pipelines.local import web
 
 _LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
@@ -159,19 +160,32 @@ def cancel(settings: Settings, store: JobStore, number: int, *, reason: str, by:
         return False
     attempt = store.attempt_of(number)
     if attempt is None or attempt.ended_at is not None:
-        # It waits for another attempt: nobody is at work on it.
-        store.finish(number, JobState.CANCELLED)
+        return True  # nobody was at work on it: it has ended
+    if not _is_alone(store, attempt, number):
+        # Its process works on other connectors as well, and reads the request itself.
+        if attempt.pid is None:
+            store.finish(number, JobState.CANCELLED)
         return True
     url = web_url(settings)
     if url is not None and attempt.run_id and _terminated(url, attempt.run_id):
         return True
     if attempt.pid is not None and attempt.host == socket.gethostname():
+        known = Traces.load(attempt.traces).started_at
+        if known is not None and known != traces.started_at(attempt.pid):
+            return True  # the number belongs to another process now
         with suppress(ProcessLookupError, PermissionError):
             os.kill(attempt.pid, signal.SIGINT)
     elif JobState(row.state) in {JobState.PENDING, JobState.SCHEDULED, JobState.PAUSED}:
         # Nobody has begun it: it ends here and now, and whoever takes it up later finds it ended.
         store.finish(number, JobState.CANCELLED)
     return True
+
+
+def _is_alone(store: JobStore, attempt: Any, number: int) -> bool:  # noqa: ANN401 - a row of the store
+    """Tell whether the Dagster run of an attempt does nothing else."""
+    if attempt.run_id is None:
+        return True
+    return set(store.numbers_of(attempt.run_id, at_work=True).values()) <= {number}
 
 
 def pause(settings: Settings, store: JobStore, number: int, *, reason: str, by: str) -> JobState:
@@ -191,7 +205,8 @@ def pause(settings: Settings, store: JobStore, number: int, *, reason: str, by: 
         why = f"is {ended}" if ended in FINAL else "is just committing its last records"
         raise Refused(f"Job run #{number} {why}; it cannot be paused any more.")
     url = web_url(settings)
-    if state is JobState.SCHEDULED and url and attempt and attempt.run_id:
+    alone = attempt is not None and _is_alone(store, attempt, number)
+    if state is JobState.SCHEDULED and url and alone and attempt and attempt.run_id:
         # Its place in Dagster's queue is given up; it gets a new one when it goes on.
         _terminated(url, attempt.run_id)
     return state

@@ -35,7 +35,7 @@ def definitions_of(folder: Folder) -> dg.Definitions:
         schedules=[*filter(None, ticking), *upkeep.build()],
         sensors=[
             sensors.job_history,
-            sensors.due_runs.build(list(jobs.values())),
+            sensors.due_runs.build(jobs, _streams(folder)),
             *triggers.build(folder, jobs),
         ],
         resources={"job_board": JobBoard()},
@@ -51,6 +51,13 @@ def _job(connector: Connector) -> UnresolvedAssetJobDefinition:
         description=f"Refreshes all streams of {connector.title}.",
         tags={"dagster/priority": str(PRIORITIES[connector.priority])},
     )
+
+
+def _streams(folder: Folder) -> dict[str, frozenset[str]]:
+    return {
+        name: frozenset(stream.name for stream in connector.streams)
+        for name, connector in folder.connectors.items()
+    }
 
 
 def _broken(broken: Broken) -> dg.AssetSpec:

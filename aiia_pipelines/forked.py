@@ -26,6 +26,8 @@ from aiia_pipelines.resources.requests import JOB_PREFIX, SYSTEM_JOBS, TEST_JOB
 UNFINISHED = 3
 _PATIENCE = 120.0  # seconds that a report waits for a database that is away
 _PAUSE = 1.0
+# Any other run is somebody else's by now, or over.
+_TO_BE_EXECUTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _FOLDER: ContextVar[Folder] = ContextVar("_FOLDER")
 
 
@@ -44,7 +46,7 @@ def execute(run_id: str, ready: Callable[[], None]) -> int:
         ready()
         with dg.DagsterInstance.get() as instance:
             run = instance.get_run_by_id(run_id)
-            if run is None or not _select(instance, run):
+            if run is None or run.status not in _TO_BE_EXECUTED or not _select(instance, run):
                 return 0
             _execute(instance, run)
             run = instance.get_run_by_id(run_id)

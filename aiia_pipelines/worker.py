@@ -7,6 +7,7 @@ It has one thread and no connection to any database, so that a forked process is
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -26,7 +27,7 @@ from typing import Any
 from aiia_pipelines.config.folder import read_folder
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.local import warm
-from aiia_pipelines.local.files import make_folder
+from aiia_pipelines.local.files import make_folder, write_whole
 from aiia_pipelines.local.forks import Forked, adopt, fork, open_files
 from aiia_pipelines.local.processes import started_at
 
@@ -181,7 +182,8 @@ class Worker:
         self._watch.unregister(talk)
         with talk, suppress(OSError):
             packet = talk.recv(warm.PACKET)
-            if packet:
+            # Whoever has hung up asked somebody else meanwhile.
+            if packet and not _has_hung_up(talk):
                 talk.sendall(json.dumps(self._answer(packet)).encode())
 
     # -- what can be asked ------------------------------------------------------------------
@@ -231,8 +233,10 @@ class Worker:
     def _start(self, run_id: str) -> None:
         execute = sys.modules["aiia_pipelines.forked"].execute
         process = self._fork(partial(execute, run_id), self._log(run_id))
-        self._note(run_id).write_text(f"{process.pid} {started_at(process.pid)}")
         self._follow(_Run(run_id, process))
+        # Without the note a successor cannot adopt the run, which is no reason to lose it.
+        with suppress(OSError):
+            write_whole(self._note(run_id), f"{process.pid} {started_at(process.pid)}")
 
     def _fork(self, work: Callable[[Callable[[], None]], int], log: Path) -> Forked:
         return fork(work, log=log, keep=self._kept)
@@ -253,7 +257,8 @@ class Worker:
             self._lost(run.run_id, _how(run, code), cancelled=run.asked)
 
     def _lost(self, run_id: str, how: str, *, cancelled: bool) -> None:
-        sys.stderr.write(f"{how}\n")
+        with suppress(OSError):
+            sys.stderr.write(f"{how}\n")
         self._remember(run_id, "lost")
         report = sys.modules["aiia_pipelines.forked"].report
 
@@ -305,6 +310,12 @@ class Worker:
 
     def _log(self, run_id: str) -> Path:
         return self.logs / f"{run_id}.log"
+
+
+def _has_hung_up(talk: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(talk, select.POLLIN | select.POLLHUP)
+    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def _how(run: _Run, code: int | None) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from s3_server import S3Server, serving
 
 from aiia_pipelines.jobs.redaction import REDACTOR
@@ -20,6 +21,10 @@ from aiia_pipelines.jobs.run import NewJobRun, Trigger
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.ports import free_port
 from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
+
+# How fast examples are drawn and run tells how busy the machine is, and nothing of the code.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 _NUMBER = count(1)
 READER = "canary_reader"

@@ -117,14 +117,20 @@ def _refresh(context: dg.AssetExecutionContext, board: JobBoard, name: str) -> I
         full_read=tags.is_full(context.run.tags),
     )
     with board.open(context, new) as recorder:
-        recorder.closes_at = connector.opening.closes_at(datetime.now(UTC))
+        if new.type is JobType.SYNC:
+            recorder.closes_at = connector.opening.closes_at(datetime.now(UTC))
         try:
             outcomes = _sync(recorder, connector, streams, found, new)
             # A dry run stores nothing: what it finds out is no event of the asset.
             yield from outcomes if new.type is JobType.SYNC else _drained(outcomes)
-        except _INTERRUPTED:
+        except _INTERRUPTED as fault:
+            run_id, store = context.run.run_id, recorder.store
+            if isinstance(fault, Stopped) and store.numbers_of(run_id, at_work=True):
+                # Only this connector stops; the others of the run go on.
+                told = f"Job run #{recorder.number} was stopped."
+                raise dg.Failure(told, allow_retries=False) from None
             # A request that did not come through Dagster: its run must end as cancelled, too.
-            run = context.instance.get_run_by_id(context.run.run_id)
+            run = context.instance.get_run_by_id(run_id)
             if run is not None and run.status is dg.DagsterRunStatus.STARTED:
                 context.instance.report_run_canceling(run, "Its job run was stopped.")
             raise KeyboardInterrupt from None
@@ -173,12 +179,15 @@ def _sync(
         raise
     except _INTERRUPTED:
         wanted = JobState.CANCELLED
-        store.request_cancel(recorder.number, by="a signal to its process")
+        by = "a signal to its process"
+        store.request_cancel(recorder.number, by=by, attempt=recorder.attempt)
         raise
     finally:
-        number = recorder.number
-        resume_at = _reopens(connector)
-        line = store.pause(number, resume_at) if paused else store.finish(number, wanted)
+        number, attempt = recorder.number, recorder.attempt
+        if paused:
+            line = store.pause(number, _reopens(connector), attempt=attempt)
+        else:
+            line = store.finish(number, wanted, attempt=attempt)
         if line is not None:
             recorder.tell_sinks(line)
     if failures:

@@ -18,6 +18,7 @@ from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, TASKS
 
 _ASIDE = (JobState.SCHEDULED, JobState.PAUSED)
 _WAITING = (JobState.SCHEDULED, JobState.PENDING, JobState.PAUSED)
+_AT_WORK = (JobState.PENDING, JobState.PREPARING, JobState.RUNNING)
 _LEFT = (TaskState.SCHEDULED, TaskState.RESCHEDULED)
 
 
@@ -37,11 +38,18 @@ def add(store: JobStore, number: int, run_id: str) -> int | None:
 
     def work(db: sa.Connection) -> int | None:
         row = moves.lock(db, number)
-        if row is None or JobState(row.state) not in _ASIDE or row.held_by is not None:
+        if row is None:
             return None
+        waits = JobState(row.state) in _ASIDE and row.held_by is None
         last = sa.select(sa.func.max(ATTEMPTS.c.attempt)).where(ATTEMPTS.c.number == number)
         attempt = int(db.execute(last).scalar() or 0) + 1
-        db.execute(sa.insert(ATTEMPTS).values(number=number, attempt=attempt, run_id=run_id))
+        new = {"number": number, "attempt": attempt, "run_id": run_id}
+        if not waits:
+            # Counted all the same: the next request must not be taken for this one.
+            over = {"ended_at": moves.NOW, "outcome": JobState.CANCELLED}
+            db.execute(sa.insert(ATTEMPTS).values(**new, **over))
+            return None
+        db.execute(sa.insert(ATTEMPTS).values(**new))
         moves.move(db, number, JobState.PENDING)
         _update(db, number, due_at=None)
         return attempt
@@ -78,6 +86,35 @@ def postpone(store: JobStore, number: int, until: datetime) -> None:
     store.transact(lambda db: _update(db, number, due_at=until))
 
 
+def take_up(store: JobStore) -> list[int]:
+    """Let job runs go on that nobody works on and that do not wait for anything: somebody died in between."""
+    working = sa.exists().where(
+        ATTEMPTS.c.number == JOB_RUNS.c.number, ATTEMPTS.c.ended_at.is_(None)
+    )
+    stranded = (JOB_RUNS.c.state.in_(_AT_WORK), ~working)
+    query = sa.select(JOB_RUNS.c.number).where(*stranded)
+    with store.engine.connect() as db:
+        numbers = list(db.execute(query).scalars())
+
+    def work(db: sa.Connection, number: int) -> bool:
+        row = moves.lock(db, number)
+        still = db.execute(query.where(JOB_RUNS.c.number == number)).first()
+        if row is None or still is None:
+            return False
+        moves.move(db, number, JobState.SCHEDULED)
+        _update(db, number, due_at=moves.NOW)
+        if row.type not in REFRESHES:
+            finish(db, number, Ending(wanted=JobState.FAILED, expired=True))
+        return True
+
+    return [number for number in numbers if store.transact(partial(work, number=number))]
+
+
+def give_up(store: JobStore, number: int, told: str) -> bool:
+    """End a job run as Failed that waits for what cannot come any more."""
+    return store.transact(lambda db: _fail(db, number, told))
+
+
 def expire(store: JobStore) -> list[int]:
     """End the job runs that waited until they were not wanted any more, as Failed."""
     query = sa.select(JOB_RUNS.c.number).where(
@@ -92,7 +129,15 @@ def _expire(db: sa.Connection, number: int) -> bool:
     row = moves.lock(db, number)
     if row is None or JobState(row.state) not in _ASIDE:
         return False
-    told = f"Job expired: it was to run until {row.expires_at:%Y-%m-%d %H:%M:%S} UTC."
+    return _fail(
+        db, number, f"Job expired: it was to run until {row.expires_at:%Y-%m-%d %H:%M:%S} UTC."
+    )
+
+
+def _fail(db: sa.Connection, number: int, told: str) -> bool:
+    row = moves.lock(db, number)
+    if row is None or JobState(row.state) not in _ASIDE:
+        return False
     moves.write_lines(db, number, [LogLine.of(Level.ERROR, told)])
     before = {"failure_code": row.failure_code or "time-limit", "message": row.message or told}
     finish(db, number, Ending(wanted=JobState.FAILED, expired=True))
@@ -154,7 +199,7 @@ def settle(store: JobStore, number: int, overlap: str) -> list[str]:
 
 
 def _others(db: sa.Connection, number: int, states: Sequence[JobState]) -> list[sa.Row[Any]]:
-    row = moves.lock(db, number)
+    row = db.execute(sa.select(JOB_RUNS).where(JOB_RUNS.c.number == number)).one_or_none()
     if row is None or row.type not in REFRESHES or JobState(row.state) in FINAL:
         return []
     # Of two that come at the same moment, one has to see the other.

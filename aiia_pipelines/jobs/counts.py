@@ -1,6 +1,5 @@
 """The counts of a running job on their way into the store."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -101,6 +100,7 @@ class Used:
     attempt_cpu: float = 0.0
     attempt_peak: int = 0
     records: int = 0  # of the streams that are done
+    attempt: int | None = None  # the one that this process works on
     steps: Mapping[tuple[str, str], Step] = field(default_factory=dict)
 
     def task(self, stream: str) -> Task:
@@ -155,6 +155,7 @@ def used_before(db: sa.Connection, number: int) -> Used:
             sa.func.coalesce(ATTEMPTS.c.cpu_seconds, 0.0),
             sa.func.coalesce(ATTEMPTS.c.peak_memory, 0),
             done.scalar_subquery(),
+            ATTEMPTS.c.attempt,
         )
         .outerjoin(
             ATTEMPTS, sa.and_(ATTEMPTS.c.number == JOB_RUNS.c.number, ATTEMPTS.c.ended_at.is_(None))
@@ -182,17 +183,21 @@ def _step_of(row: sa.Row[Any]) -> Step:
 
 def write_counts(
     db: sa.Connection,
-    number: int,
+    mine: tuple[int, int | None],
     values: dict[str, Any],
     attempt: dict[str, Any],
     tasks: list[dict[str, Any]],
     steps: list[dict[str, Any]],
 ) -> sa.Row[Any] | None:
-    """Write what has changed and a sign of life; give who asked for a stop, None once this attempt has ended."""
+    """Write what has changed and a sign of life; give who asked for a stop, None once this attempt has ended.
+
+    `mine` is the job run and the attempt that this process works on.
+    """
+    number, attempt_number = mine
     job = JOB_RUNS.c.number == number
     row = db.execute(
         sa.update(JOB_RUNS)
-        .where(job, JOB_RUNS.c.ended_at.is_(None), works_here(number))
+        .where(job, JOB_RUNS.c.ended_at.is_(None), is_open(number, attempt_number))
         .values(**values)
         .returning(JOB_RUNS.c.cancel_by, JOB_RUNS.c.held_by)
     ).first()
@@ -204,17 +209,18 @@ def write_counts(
         .values(heartbeat_at=_NOW, **attempt)
     )
     if tasks:
-        mine = (TASKS.c.number == number, TASKS.c.stream == sa.bindparam("b_stream"))
-        db.execute(sa.update(TASKS).where(*mine, TASKS.c.ended_at.is_(None)), tasks)
+        each = (TASKS.c.number == number, TASKS.c.stream == sa.bindparam("b_stream"))
+        db.execute(sa.update(TASKS).where(*each, TASKS.c.ended_at.is_(None)), tasks)
     if steps:
         db.execute(_steps_of(number), steps)
     return row
 
 
-def works_here(number: int) -> sa.ColumnElement[bool]:
-    """Ask whether this process still has the attempt: one that was taken for lost does not get it back."""
-    mine = sa.or_(ATTEMPTS.c.pid.is_(None), ATTEMPTS.c.pid == os.getpid())
-    return sa.exists().where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None), mine)
+def is_open(number: int, attempt: int | None) -> sa.ColumnElement[bool]:
+    """Ask whether an attempt goes on: a process that was taken for lost does not get the next one."""
+    goes_on = sa.exists().where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))
+    # Whoever began to record before there was any attempt has none of its own.
+    return goes_on if attempt is None else goes_on.where(ATTEMPTS.c.attempt == attempt)
 
 
 def _steps_of(number: int) -> sa.Update:

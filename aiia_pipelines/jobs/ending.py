@@ -39,6 +39,8 @@ class Ending:
     what people do or when it `expired`, never by what is still heard of an attempt before.
     """
 
+    # Of a process that knows which attempt is its own; another one it does not end.
+    attempt: int | None = None
     wanted: JobState | None = None
     failure: Failure | None = None
     paused: bool = False
@@ -52,9 +54,10 @@ def finish(db: sa.Connection, number: int, ending: Ending) -> LogLine | None:
     if row is None or JobState(row.state) in FINAL:
         return None
     called_off = ending.expired or ending.wanted in {JobState.CANCELLED, JobState.REPLACED}
-    if not called_off and not _has_open_attempt(db, number):
+    mine = ending.attempt
+    if (mine is not None or not called_off) and not has_open_attempt(db, number, mine):
         return None
-    if ending.paused and row.cancel_by is None and _open_streams(db, number):
+    if ending.paused and row.cancel_by is None and _has_work_left(db, number):
         return _pause(db, row, ending.resume_at)
     state = _outcome(db, row, ending.wanted)
     failure = ending.failure
@@ -217,8 +220,9 @@ def _pause_words(row: sa.Row[Any], resume_at: datetime | None) -> str:
     if row.held_by:
         why = f": {row.held_reason}" if row.held_reason else "."
         return f"Job paused by {row.held_by}{why}"
-    goes_on = f"; it goes on at {resume_at:%Y-%m-%d %H:%M:%S} UTC." if resume_at else "."
-    return f"Job paused: its window closed{goes_on}"
+    if resume_at is None:
+        return "Job paused."
+    return f"Job paused: its window closed; it goes on at {resume_at:%Y-%m-%d %H:%M:%S} UTC."
 
 
 # -- pieces ---------------------------------------------------------------------------------
@@ -228,17 +232,20 @@ def _update(db: sa.Connection, number: int, **values: object) -> None:
     db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**values))
 
 
-def _open_streams(db: sa.Connection, number: int) -> bool:
-    query = sa.select(TASKS.c.stream).where(
-        TASKS.c.number == number, TASKS.c.state.in_(_OPEN_TASKS)
-    )
-    return db.execute(query.limit(1)).first() is not None
+def _has_work_left(db: sa.Connection, number: int) -> bool:
+    """Tell whether a stream is not done; a run that has not read its file yet has all of them before it."""
+    query = sa.select(TASKS.c.state).where(TASKS.c.number == number)
+    states = list(db.execute(query).scalars())
+    return not states or any(state in _OPEN_TASKS for state in states)
 
 
-def _has_open_attempt(db: sa.Connection, number: int) -> bool:
+def has_open_attempt(db: sa.Connection, number: int, attempt: int | None = None) -> bool:
+    """Tell whether somebody is at work on a job run, or on this attempt of it."""
     query = sa.select(ATTEMPTS.c.attempt).where(
         ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None)
     )
+    if attempt is not None:
+        query = query.where(ATTEMPTS.c.attempt == attempt)
     return db.execute(query).first() is not None
 
 

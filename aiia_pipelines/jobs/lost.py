@@ -44,6 +44,7 @@ class Lost:
     number: int
     run_id: str | None
     death: Death
+    attempt: int | None = None
 
     @property
     def reason(self) -> str:
@@ -63,6 +64,7 @@ class _Attempt:
     oom_kills: int | None
     peak_memory: int
     traces: Traces
+    attempt: int
 
     @property
     def who(self) -> str:
@@ -86,13 +88,20 @@ def find_lost(store: JobStore, silence: float = SILENCE) -> list[Lost]:
     """List running job runs whose process on this machine is gone, or that said nothing for `silence` seconds."""
     working = (JOB_RUNS.c.state.in_(_WORKING), ATTEMPTS.c.heartbeat_at.is_not(None))
     found = ((each, _fate(each, silence)) for each in _attempts(store, *working))
-    return [Lost(each.number, each.run_id, death) for each, death in found if death is not None]
+    return [
+        Lost(each.number, each.run_id, death, each.attempt)
+        for each, death in found
+        if death is not None
+    ]
 
 
 def end_lost(store: JobStore, lost: Lost) -> bool:
     """End a lost job run as Failed; False when it ended by itself meanwhile."""
     failure: Failure = classify(lost.death)
-    return store.finish(lost.number, JobState.FAILED, failure=failure) is not None
+    return (
+        store.finish(lost.number, JobState.FAILED, failure=failure, attempt=lost.attempt)
+        is not None
+    )
 
 
 def death_of(store: JobStore, number: int, how: str = "") -> Death:
@@ -119,7 +128,7 @@ def _attempts(store: JobStore, *wanted: sa.ColumnElement[bool]) -> list[_Attempt
 def _attempt(row: sa.Row[Any]) -> _Attempt:
     return _Attempt(
         row.number, row.run_id, row.host, row.pid, float(row.age), row.oom_kills, row.peak_memory,
-        Traces.load(row.traces),
+        Traces.load(row.traces), row.attempt,
     )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from aiia_pipelines.jobs.log import LogLine
 from aiia_pipelines.jobs.state import JobState, path
-from aiia_pipelines.jobs.tables import JOB_RUNS, LOG_LINES
+from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, LOG_LINES
 
 NOW = sa.func.clock_timestamp()
 
@@ -18,9 +18,13 @@ def lock(db: sa.Connection, number: int) -> sa.Row[Any] | None:
     return db.execute(query).one_or_none()
 
 
-def move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
-    """Bring a job run to a state; a late event changes nothing: None."""
+def move(
+    db: sa.Connection, number: int, wanted: JobState, run_id: str | None = None
+) -> JobState | None:
+    """Bring a job run to a state; a late event, or one of a Dagster run that is done with it, changes nothing: None."""
     row = lock(db, number)
+    if run_id is not None and not _works(db, number, run_id):
+        return None
     passed = path(JobState(row.state), wanted) if row else ()
     if row is None or not passed:
         return None
@@ -29,6 +33,13 @@ def move(db: sa.Connection, number: int, wanted: JobState) -> JobState | None:
         values["started_at"] = NOW
     db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(values))
     return passed[-1]
+
+
+def _works(db: sa.Connection, number: int, run_id: str) -> bool:
+    query = sa.select(ATTEMPTS.c.attempt).where(
+        ATTEMPTS.c.number == number, ATTEMPTS.c.run_id == run_id, ATTEMPTS.c.ended_at.is_(None)
+    )
+    return db.execute(query).first() is not None
 
 
 def write_lines(db: sa.Connection, number: int, lines: Sequence[LogLine]) -> None:

@@ -17,9 +17,9 @@ from aiia_pipelines.jobs.counts import (
     Step,
     Task,
     Used,
+    is_open,
     peak_memory,
     used_before,
-    works_here,
     write_counts,
 )
 from aiia_pipelines.jobs.effort import Piece
@@ -73,12 +73,12 @@ class Recorder:
         """Keep how this process is recognised, and start the heartbeat."""
         traces = Traces.of_this_process()
         self._cgroup = Path(traces.cgroup) if traces.cgroup else None
+        self._before = self.store.transact(lambda db: used_before(db, self.number))
         self._write(
             sa.update(ATTEMPTS)
             .where(ATTEMPTS.c.number == self.number, ATTEMPTS.c.ended_at.is_(None))
             .values(traces=traces.facts(), oom_kills=self._oom_kills())
         )
-        self._before = self.store.transact(lambda db: used_before(db, self.number))
         self._pulse.start()
         return self
 
@@ -258,6 +258,11 @@ class Recorder:
             )
         )
 
+    @property
+    def attempt(self) -> int | None:
+        """The attempt that this process works on; whatever it decides holds for that one only."""
+        return self._before.attempt
+
     # -- cancellation -----------------------------------------------------------------------
 
     @property
@@ -272,7 +277,7 @@ class Recorder:
 
     def seal(self) -> bool:
         """Decide, right before the last commit, between it and a cancel; False when a cancel came first."""
-        return self.store.seal(self.number)
+        return self.store.seal(self.number, self.attempt)
 
     def unseal(self) -> None:
         """Let the job run be cancelled again, after a commit that failed."""
@@ -314,7 +319,10 @@ class Recorder:
         done = False
         try:
             row = self.store.transact(
-                lambda db: write_counts(db, self.number, values, attempt, tasks, steps), patience
+                lambda db: write_counts(
+                    db, (self.number, self.attempt), values, attempt, tasks, steps
+                ),
+                patience,
             )
             done = True
         finally:
@@ -378,7 +386,7 @@ class Recorder:
             job = sa.select(JOB_RUNS.c.ended_at).where(JOB_RUNS.c.number == self.number)
             if db.execute(job.with_for_update()).scalar() is not None:
                 return
-            if not db.execute(sa.select(works_here(self.number))).scalar():
+            if not db.execute(sa.select(is_open(self.number, self.attempt))).scalar():
                 return
             for statement in statements:
                 db.execute(statement)

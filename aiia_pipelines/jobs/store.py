@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
 from aiia_pipelines.jobs import engines, migrations, moves
-from aiia_pipelines.jobs.ending import Ending, finish
+from aiia_pipelines.jobs.ending import Ending, finish, has_open_attempt
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import LogLine
 from aiia_pipelines.jobs.reader import JobReader
@@ -85,15 +85,17 @@ class JobStore(JobReader):
 
     # -- its state --------------------------------------------------------------------------
 
-    def move(self, number: int, wanted: JobState) -> JobState | None:
+    def move(self, number: int, wanted: JobState, run_id: str | None = None) -> JobState | None:
         """Bring a job run to a state that is not final; a late event changes nothing: None.
+
+        With `run_id`, an event of a Dagster run is late once that run's attempt has ended.
 
         Raises:
             IllegalTransition: The state is final; `finish` leads there.
         """
         if wanted in FINAL:
             raise IllegalTransition(f"Job run #{number} becomes {wanted} by finish, not by move.")
-        return self.transact(lambda db: moves.move(db, number, wanted))
+        return self.transact(lambda db: moves.move(db, number, wanted, run_id))
 
     def put_back(self, number: int) -> None:
         """Let a job run that was about to begin wait again; one that waits, works or has ended stays as it is."""
@@ -112,33 +114,47 @@ class JobStore(JobReader):
         wanted: JobState | None = None,
         *,
         failure: Failure | None = None,
+        attempt: int | None = None,
     ) -> LogLine | None:
         """End a job run, once: by its tasks, or as `wanted` when it ended without a word.
 
         A cancellation that was accepted always ends as Cancelled. Tasks still open end with the run. A failure that
-        may pass ends the attempt only, while a daemon is there to start the next.
+        may pass ends the attempt only, while a daemon is there to start the next. With `attempt`, only that one is ended.
 
         Returns:
             The closing log line, which is already in the store; None when the run had ended before.
         """
-        ending = Ending(wanted=wanted, failure=failure)
+        ending = Ending(wanted=wanted, failure=failure, attempt=attempt)
         return self.transact(lambda db: finish(db, number, ending))
 
-    def pause(self, number: int, resume_at: datetime | None = None) -> LogLine | None:
+    def pause(
+        self, number: int, resume_at: datetime | None = None, *, attempt: int | None = None
+    ) -> LogLine | None:
         """End an attempt that stopped to go on later; as `finish` when nothing of it is left to do."""
-        ending = Ending(paused=True, resume_at=resume_at)
+        ending = Ending(paused=True, resume_at=resume_at, attempt=attempt)
         return self.transact(lambda db: finish(db, number, ending))
 
-    def request_cancel(self, number: int, *, by: str, reason: str = "") -> bool:
-        """Ask a job run to stop; False when it has already ended, or its last commit is just ending."""
-        return self.transact(lambda db: _request_cancel(db, number, by, reason))
+    def request_cancel(
+        self, number: int, *, by: str, reason: str = "", attempt: int | None = None
+    ) -> bool:
+        """Ask a job run to stop; False when it has already ended, or its last commit is just ending.
 
-    def seal(self, number: int) -> bool:
+        One that waits for an attempt ends here and now. With `attempt`, nothing is asked of another one.
+        """
+
+        def work(db: sa.Connection) -> bool:
+            if attempt is not None and not has_open_attempt(db, number, attempt):
+                return False
+            return _request_cancel(db, number, by, reason)
+
+        return self.transact(work)
+
+    def seal(self, number: int, attempt: int | None = None) -> bool:
         """Decide that a job run is not cancelled any more; False when somebody asked it to stop before.
 
         Either the cancel is accepted and nothing more is committed, or the commit is, and the cancel is not.
         """
-        return self.transact(lambda db: _seal(db, number))
+        return self.transact(lambda db: _seal(db, number, attempt))
 
     def unseal(self, number: int) -> None:
         """Let a job run be cancelled again, after a commit that failed."""
@@ -187,7 +203,7 @@ def _take(db: sa.Connection, number: int, new: NewJobRun, run_id: str | None) ->
     ).first()
     if taken is None:
         return False
-    facts: dict[str, Any] = {"title": new.title, "config": new.config}
+    facts: dict[str, Any] = {"title": new.title, "config": new.config, "sealed_at": None}
     if taken.attempt == 1:
         facts |= {"streams": list(new.streams), "records_total": _records_before(new)}
     db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**facts))
@@ -226,11 +242,16 @@ def _request_cancel(db: sa.Connection, number: int, by: str, reason: str) -> boo
         .where(JOB_RUNS.c.number == number, JOB_RUNS.c.cancel_by.is_(None))
         .values(cancel_by=by, cancel_reason=reason)
     )
+    if not has_open_attempt(db, number):
+        # Nobody is at work on it who could carry it out.
+        finish(db, number, Ending(wanted=JobState.CANCELLED))
     return True
 
 
-def _seal(db: sa.Connection, number: int) -> bool:
+def _seal(db: sa.Connection, number: int, attempt: int | None) -> bool:
     row = moves.lock(db, number)
+    if attempt is not None and not has_open_attempt(db, number, attempt):
+        return False
     if row is None or JobState(row.state) in FINAL or row.cancel_by is not None:
         return False
     db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(sealed_at=moves.NOW))

@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 
 from aiia_pipelines.config.settings import Settings
+from aiia_pipelines.jobs import attempts
 from aiia_pipelines.jobs.log import Level, LogLine, starting
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import NewJobRun
@@ -72,7 +73,7 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
                     f"Job run #{number} is {state}: this run has nothing to do.",
                     allow_retries=False,
                 )
-            store.move(number, JobState.RUNNING)
+            store.move(number, JobState.RUNNING, context.run.run_id)
             try:
                 with Recorder(store, number, sinks=[_dagster_log(context)]) as recorder:
                     recorder.log(Level.INFO, starting(new.type, number, new.title))
@@ -87,6 +88,11 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
         known = store.numbers_of(run.run_id)
         if new.connector in known:
             return known[new.connector]
+        goes_on = tags.attempt_of(run.tags)
+        if goes_on is not None:
+            # Its creator died between Dagster's row and ours.
+            attempts.add(store, goes_on, run.run_id)
+            return goes_on
         # A run that was selected in a way that named no asset, or whose creator died between Dagster's
         # row and ours: then its tag has the number already.
         promised = run.tags.get(tags.JOB, "")

@@ -170,7 +170,7 @@ class HookedRunStorage(PostgresRunStorage):
             # One that could not be launched after all is sent back to the queue.
             self._jobs.put_back(number)
         if kind in _MOVES:
-            return self._jobs.move(number, _MOVES[kind]) is not None
+            return self._jobs.move(number, _MOVES[kind], run_id) is not None
         if kind is DagsterEventType.PIPELINE_CANCELING:
             late = overdue(event)
             if late is not None:

@@ -1,6 +1,6 @@
 """Starts what waited for its time: the next attempt of a job run, one whose window opens, one that goes on after a pause."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -19,21 +19,22 @@ from aiia_pipelines.resources.requests import JOB_PREFIX
 INTERVAL = 10  # seconds: each look costs an idle installation a tenth of a second of CPU
 
 
-def build(jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
-    """Make the sensor that may start these jobs."""
+def build(
+    jobs: Mapping[str, UnresolvedAssetJobDefinition], streams: Mapping[str, frozenset[str]]
+) -> dg.SensorDefinition:
+    """Make the sensor that may start these jobs; both are by connector."""
 
     @dg.sensor(
         name="due_runs",
-        jobs=list(jobs),
+        jobs=list(jobs.values()),
         minimum_interval_seconds=INTERVAL,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Starts the next attempt of job runs that wait for their time.",
     )
     def due_runs() -> Iterator[dg.RunRequest | dg.SkipReason]:
-        known = {job.name for job in jobs}
         store = JobStore.open(str(settings().database_url))
         try:
-            yield from launches(store, known, datetime.now(UTC))
+            yield from launches(store, streams, datetime.now(UTC))
         finally:
             store.close()
 
@@ -41,7 +42,7 @@ def build(jobs: Sequence[UnresolvedAssetJobDefinition]) -> dg.SensorDefinition:
 
 
 def launches(
-    store: JobStore, known: set[str], now: datetime
+    store: JobStore, known: Mapping[str, frozenset[str]], now: datetime
 ) -> Iterator[dg.RunRequest | dg.SkipReason]:
     """Ask for a run of each job run that is due; one that is asked for twice is started once."""
     expired = attempts.expire(store)
@@ -53,25 +54,34 @@ def launches(
         yield dg.SkipReason(f"Expired: {expired}" if expired else "Nothing is due.")
 
 
-def _request(store: JobStore, due: Due, known: set[str], now: datetime) -> dg.RunRequest | None:
-    job = f"{JOB_PREFIX}{due.connector}"
-    if job not in known:
-        return None  # its file is gone or broken: it waits until the file is mended, or expires
+def _request(
+    store: JobStore, due: Due, known: Mapping[str, frozenset[str]], now: datetime
+) -> dg.RunRequest | None:
     try:
         connector = read_connector(settings().connectors, due.connector)
-    except (ConfigInvalid, UnknownConnector):
+    except ConfigInvalid:
+        return None  # it waits until the file is mended
+    except UnknownConnector:
+        attempts.give_up(store, due.number, f"There is no connector {due.connector} any more.")
         return None
     if not connector.opening.is_open(now):
         opens = connector.opening.next_opening(now)
         if opens is not None:
             attempts.postpone(store, due.number, opens)
+        else:
+            attempts.give_up(store, due.number, "The window of the connector does not open again.")
         return None
-    streams = [stream for stream in due.streams if stream in {s.name for s in connector.streams}]
+    left = [stream for stream in due.streams if stream in {s.name for s in connector.streams}]
+    if due.streams and not left:
+        attempts.give_up(store, due.number, "Its file names none of the streams that were left.")
+        return None
+    if not set(left) <= known.get(due.connector, frozenset()):
+        return None  # Dagster knows these assets once the code location is loaded again
     return dg.RunRequest(
         # The same request, seen again after a crash of the daemon, is the same run.
         run_key=f"{due.number}:{due.attempt}",
-        job_name=job,
-        asset_selection=[dg.AssetKey([due.connector, stream]) for stream in streams] or None,
+        job_name=f"{JOB_PREFIX}{due.connector}",
+        asset_selection=[dg.AssetKey([due.connector, stream]) for stream in left] or None,
         tags=_tags(due),
     )
 

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from aiia_pipelines.jobs import attempts
 from aiia_pipelines.jobs.failures import classify
 from aiia_pipelines.jobs.lost import end_lost, find_lost
 from aiia_pipelines.jobs.state import JobState
@@ -50,6 +51,7 @@ def sweep(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
                 instance.report_run_failed(run, gone.reason)
             JobBoard.publish(instance, store, gone.run_id)
     ended += _unseen(instance, store)
+    attempts.take_up(store)
     _let_go(instance, store)
     return ended
 

@@ -196,7 +196,7 @@ def test_a_waiting_run_is_held_and_goes_on_when_released(store: JobStore, reques
     assert attempts.release(store, number)
     assert not attempts.release(store, number)
     assert [each.number for each in attempts.due(store)] == [number]
-    assert attempts.add(store, number, "second") == 2
+    assert attempts.add(store, number, "third") == 3
 
 
 def test_a_running_run_pauses_when_its_process_says_so(store: JobStore, request_of: New) -> None:
@@ -319,3 +319,80 @@ def test_a_run_that_could_not_be_launched_waits_again(store: JobStore, request_o
     store.move(number, JobState.RUNNING)
     store.put_back(number)
     assert store.state_of(number) is JobState.RUNNING
+
+
+# -- processes that come back ---------------------------------------------------------------
+
+
+def test_a_process_that_lost_its_attempt_does_nothing_to_the_next(
+    store: JobStore, request_of: New, daemon: None
+) -> None:
+    number = begun(store, request_of("orders"))
+    lost = Failure(CATALOGUE["worker-lost"], "Worker lost.")
+    with Recorder(store, number) as stale:
+        stale.start_task("orders")
+        store.finish(number, JobState.FAILED, failure=lost)
+        assert attempts.add(store, number, "second") == 2
+        stale.flush()
+        assert stale.cancelled, "it learns that what it does is in vain"
+        assert store.take(number, request_of("orders"), "second")
+        store.move(number, JobState.RUNNING, "second")
+        assert not stale.seal()
+        assert not store.request_cancel(number, by="a signal", attempt=stale.attempt)
+        assert store.finish(number, JobState.CANCELLED, attempt=stale.attempt) is None
+        assert store.pause(number, attempt=stale.attempt) is None
+        stale.end_task("orders", TaskState.CANCELLED)
+    assert (store.row(number).state, store.row(number).cancel_by) == ("Running", None)
+    assert dict(store.tasks_of(number)) == {"orders": "Scheduled"}
+
+
+def test_an_event_of_a_run_that_is_done_with_it_moves_nothing(
+    store: JobStore, request_of: New
+) -> None:
+    number = store.create(request_of("orders"), run_id="first")
+    attempts.hold(store, number, by="ada")
+    assert store.move(number, JobState.PREPARING, "first") is None
+    assert store.state_of(number) is JobState.SCHEDULED
+
+
+def test_a_refused_attempt_counts_so_that_the_next_request_is_another(
+    store: JobStore, request_of: New
+) -> None:
+    number = store.create(request_of("orders"), run_id="first")
+    attempts.hold(store, number, by="ada")
+    assert attempts.add(store, number, "second") is None
+    assert not store.take(number, request_of("orders"), "second")
+    attempts.release(store, number)
+    assert [each.attempt for each in attempts.due(store)] == [3]
+    assert attempts.add(store, 10**9, "third") is None
+
+
+def test_a_run_that_nobody_works_on_goes_on(store: JobStore, request_of: New) -> None:
+    number = begun(store, request_of("orders"))
+    test = begun(store, request_of(type=JobType.CONNECTION_TEST), "test")
+    with store.engine.begin() as db:
+        db.exec_driver_sql("update aiia.attempts set ended_at = now()")
+    assert attempts.take_up(store) == [number, test]
+    assert attempts.take_up(store) == []
+    assert [each.number for each in attempts.due(store)] == [number]
+    assert store.state_of(test) is JobState.FAILED
+
+
+def test_a_cancel_of_a_run_that_waits_ends_it(store: JobStore, request_of: New) -> None:
+    number = store.create(request_of("orders"), run_id="first")
+    attempts.hold(store, number, by="ada")
+    assert store.request_cancel(number, by="sara")
+    assert (store.row(number).state, store.row(number).cancel_by) == ("Cancelled", "sara")
+
+
+def test_a_run_that_has_not_read_its_file_is_held_too(store: JobStore, request_of: New) -> None:
+    number = store.create(request_of(streams=()), run_id="first")
+    assert attempts.hold(store, number, by="ada") is JobState.SCHEDULED
+    assert store.row(number).message == "Job paused by ada."
+
+
+def test_what_cannot_come_any_more_is_given_up(store: JobStore, request_of: New) -> None:
+    number = store.create(request_of("orders", due_at=SOON))
+    assert attempts.give_up(store, number, "There is no connector sap_erp any more.")
+    assert not attempts.give_up(store, number, "Again.")
+    assert store.row(number).message == "There is no connector sap_erp any more."

@@ -80,9 +80,14 @@ def make_due(rim: Any, number: int) -> None:
         )
 
 
+def known(rim: Any, name: str) -> dict[str, frozenset[str]]:
+    connector = read_connector(rim.connectors, name)
+    return {name: frozenset(stream.name for stream in connector.streams)}
+
+
 def go_on(rim: Any, name: str) -> dg.ExecuteInProcessResult:
     """Execute what the sensor asks for, as Dagster's daemon would."""
-    requests = launches(rim.store, {f"sync__{name}"}, datetime.now(UTC))
+    requests = launches(rim.store, known(rim, name), datetime.now(UTC))
     (request,) = [each for each in requests if isinstance(each, dg.RunRequest)]
     return execute(rim, name, tags=request.tags, asset_selection=request.asset_selection)[1]
 
@@ -106,7 +111,7 @@ def test_a_second_attempt_uses_the_corrected_file_and_does_only_what_failed(
     assert sum(line.startswith("INFO: Starting data refresh job run") for line in log) == 2
     assert any(line.startswith("WARNING: Attempt 1 ended as connection-refused") for line in log)
     assert log[-1] == "INFO: Job finished with state COMPLETED. 300 records ingested."
-    assert next(iter(launches(rim.store, {"sync__late"}, datetime.now(UTC)))).skip_message
+    assert next(iter(launches(rim.store, known(rim, "late"), datetime.now(UTC)))).skip_message
 
 
 def test_of_twenty_streams_three_fail_and_only_these_are_done_again(rim: Any, write: Write) -> None:
@@ -179,8 +184,7 @@ def test_outside_of_its_window_a_run_waits_for_the_opening(rim: Any, write: Writ
     # Its Dagster run gives its place away; another one comes when the window opens.
     assert rim.instance.get_run_by_id(run.run_id).status is dg.DagsterRunStatus.CANCELED
     make_due(rim, number)
-    known = {"sync__nightly"}
-    (skipped,) = launches(rim.store, known, datetime.now(UTC))
+    (skipped,) = launches(rim.store, known(rim, "nightly"), datetime.now(UTC))
     assert isinstance(skipped, dg.SkipReason)
     assert rim.store.row(number).due_at > datetime.now(UTC), "the window is still closed"
     write("nightly")
@@ -217,9 +221,15 @@ def test_a_broken_file_is_waited_for(rim: Any, write: Write) -> None:
     run = rim.instance.create_run_for_job(job_of(rim, "torn_later"))
     number = rim.number(run.run_id, "torn_later")
     make_due(rim, number)
-    assert [type(each) for each in launches(rim.store, set(), datetime.now(UTC))] == [dg.SkipReason]
+    assert [type(each) for each in launches(rim.store, {}, datetime.now(UTC))] == [dg.SkipReason]
     (rim.connectors / "torn_later.yaml").write_text("name: torn_later\nkron: never\n")
-    known = {"sync__torn_later"}
-    assert [type(each) for each in launches(rim.store, known, datetime.now(UTC))] == [dg.SkipReason]
+    assert [type(each) for each in launches(rim.store, {}, datetime.now(UTC))] == [dg.SkipReason]
     assert rim.store.state_of(number) is JobState.SCHEDULED
-    rim.store.finish(number, JobState.CANCELLED)
+    make_due(rim, number)
+    (rim.connectors / "torn_later.yaml").rename(rim.connectors / "elsewhere.txt")
+    try:
+        [*launches(rim.store, {}, datetime.now(UTC))]
+    finally:
+        (rim.connectors / "elsewhere.txt").rename(rim.connectors / "torn_later.yaml")
+    assert rim.store.row(number).message == "There is no connector torn_later any more."
+    assert rim.store.state_of(number) is JobState.FAILED
