@@ -26,8 +26,12 @@ from aiia_pipelines.resources.requests import JOB_PREFIX, SYSTEM_JOBS, TEST_JOB
 UNFINISHED = 3
 _PATIENCE = 120.0  # seconds that a report waits for a database that is away
 _PAUSE = 1.0
-# Any other run is somebody else's by now, or over.
-_TO_BE_EXECUTED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
+# Any other run is somebody else's by now, or over. One that was cancelled before it began ends in its process.
+_TO_BE_EXECUTED = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.CANCELING,
+)
 _FOLDER: ContextVar[Folder] = ContextVar("_FOLDER")
 
 

@@ -146,11 +146,13 @@ def test_a_killed_worker_ends_as_failed_and_the_next_sync_completes(
     assert slow.ended(slow.launch("sync__slow"))["state"] == "Completed"
 
 
-def test_syncs_go_through_the_services_and_exit_as_documented(slow: Any, exit_codes: Any) -> None:
+def test_syncs_go_through_the_services_and_exit_as_documented(
+    slow: Any, exit_codes: Any, eventually: Any
+) -> None:
     kept = set((slow.home / "logs").glob("runs/*"))
     exit_codes(slow, "shop", "typo", "locked", "mixed")
     # What runs print is kept only where their process did not end by itself.
-    assert set((slow.home / "logs").glob("runs/*")) <= kept
+    assert eventually(lambda: set((slow.home / "logs").glob("runs/*")) <= kept, 10)
 
 
 def test_only_one_aiia_up_serves_a_home(here: Any) -> None:

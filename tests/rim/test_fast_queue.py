@@ -37,9 +37,12 @@ def submit(warmth: Any, run_id: str) -> dg.DagsterRun:
 @pytest.fixture
 def busy(warmth: Any) -> Iterator[Any]:
     """A worker whose runs end with the test."""
-    yield warmth
     instance = warmth.rim.instance
     statuses = [dg.DagsterRunStatus.QUEUED, *STARTED, dg.DagsterRunStatus.CANCELING]
+    # Other modules share the instance, and may have left runs that no process executes.
+    for run in instance.get_runs(dg.RunsFilter(statuses=statuses)):
+        instance.report_run_canceled(run)
+    yield warmth
     for run in instance.get_runs(dg.RunsFilter(statuses=statuses)):
         if run.status is dg.DagsterRunStatus.QUEUED:
             instance.report_run_canceled(run)
