@@ -173,7 +173,7 @@ def _hashes(files: Sequence[FileSeen]) -> frozenset[int]:
 def _reason(watches: Mapping[str, Watch], faults: Sequence[str]) -> str:
     if faults:
         more = f" (and {len(faults) - _TOLD_FAULTS} more)" if len(faults) > _TOLD_FAULTS else ""
-        return "; ".join(faults[:_TOLD_FAULTS]) + more
+        return "; ".join(sorted(faults)[:_TOLD_FAULTS]) + more
     moving = [name for name, watch in watches.items() if watch.seen and watch.seen != watch.started]
     if moving:
         return f"Files are still arriving for {', '.join(moving)}."

@@ -18,7 +18,8 @@ def take_up(instance: dg.DagsterInstance) -> list[str]:
     made = instance.get_runs(
         dg.RunsFilter(statuses=[dg.DagsterRunStatus.NOT_STARTED], created_before=before)
     )
-    strays = [run for run in made if _BY_DAEMON & run.tags.keys()]
+    # Without an origin nobody could launch it: it was made by hand.
+    strays = [run for run in made if _BY_DAEMON & run.tags.keys() and run.remote_job_origin]
     for run in strays:
         instance.report_dagster_event(DagsterEvent.job_enqueue(run), run_id=run.run_id)
     return [run.run_id for run in strays]
