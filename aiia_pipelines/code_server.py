@@ -19,7 +19,7 @@ from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster._utils.interrupts import setup_interrupt_handlers
 from dagster._utils.log import configure_loggers
 
-_LOCATION = "aiia_pipelines"
+from aiia_pipelines.local.web import LOCATION
 
 
 class CodeServer(DagsterApiServer):
@@ -34,7 +34,7 @@ class CodeServer(DagsterApiServer):
                     entry_point=self._entry_point,
                     container_image=self._container_image,
                     container_context=self._container_context,
-                    code_location_name=_LOCATION,
+                    code_location_name=LOCATION,
                 )
                 self._serializable_load_error = None
             except DagsterUserCodeLoadError:
@@ -66,7 +66,7 @@ def main() -> int:
             working_directory=os.getcwd(),  # noqa: PTH109 - a text
         ),
         lazy_load_user_code=True,
-        location_name=_LOCATION,
+        location_name=LOCATION,
     )
     server = DagsterGrpcServer(
         server_termination_event=over,

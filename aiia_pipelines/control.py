@@ -26,7 +26,6 @@ from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.jobs.traces import Traces
 from aiia_pipelines.local import web
 
-_LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
 _HTTP_TIMEOUT = 30  # seconds
 _APPEARS_WITHIN = 60  # seconds until a launched run must be a job run
 _FAILED_TASKS = {TaskState.FAILED, TaskState.ERROR, TaskState.CANCELLED}
@@ -244,8 +243,8 @@ def _row(store: JobStore, number: int) -> Any:  # noqa: ANN401 - a row of the st
 def _launch_by_web(url: str, request: SyncRequest) -> str:
     selection = [{"path": [request.connector, stream]} for stream in request.streams]
     selector: dict[str, Any] = {
-        "repositoryLocationName": _LOCATION,
-        "repositoryName": _REPOSITORY,
+        "repositoryLocationName": web.LOCATION,
+        "repositoryName": web.REPOSITORY,
         "jobName": f"sync__{request.connector}",
     }
     if selection:

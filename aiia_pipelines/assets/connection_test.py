@@ -13,7 +13,7 @@ from aiia_pipelines.config.folder import read_connector
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import PRIORITIES
 from aiia_pipelines.jobs.state import JobState
-from aiia_pipelines.resources.job_board import JobBoard, settings
+from aiia_pipelines.resources.job_board import JobBoard, end_as_cancelled, settings
 from aiia_pipelines.resources.requests import TEST_JOB, requests_of
 
 if TYPE_CHECKING:
@@ -55,11 +55,7 @@ def test_stages(
     with job_board.open(context, request) as recorder:
         _run(tested, recorder)
     if tested.state is JobState.CANCELLED:
-        run = context.instance.get_run_by_id(context.run.run_id)
-        # A request that did not come through Dagster: its run must end as cancelled, too.
-        if run is not None and run.status is dg.DagsterRunStatus.STARTED:
-            context.instance.report_run_canceling(run, "Its job run was stopped.")
-        raise KeyboardInterrupt
+        end_as_cancelled(context)
     metadata = _metadata(tested)
     if tested.failure is not None:
         raise dg.Failure(

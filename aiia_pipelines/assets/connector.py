@@ -22,7 +22,7 @@ from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import JobType, NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.resources import tags
-from aiia_pipelines.resources.job_board import JobBoard, settings
+from aiia_pipelines.resources.job_board import JobBoard, end_as_cancelled, settings
 from aiia_pipelines.schedules.ticks import longest_pause
 from aiia_pipelines.sync.faults import Held, Stopped
 
@@ -129,11 +129,7 @@ def _refresh(context: dg.AssetExecutionContext, board: JobBoard, name: str) -> I
                 # Only this connector stops; the others of the run go on.
                 told = f"Job run #{recorder.number} was stopped."
                 raise dg.Failure(told, allow_retries=False) from None
-            # A request that did not come through Dagster: its run must end as cancelled, too.
-            run = context.instance.get_run_by_id(run_id)
-            if run is not None and run.status is dg.DagsterRunStatus.STARTED:
-                context.instance.report_run_canceling(run, "Its job run was stopped.")
-            raise KeyboardInterrupt from None
+            end_as_cancelled(context)
 
 
 def _drained(outcomes: Iterator[Outcome]) -> Iterator[Outcome]:

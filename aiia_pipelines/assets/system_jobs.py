@@ -12,7 +12,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.jobs.run import PRIORITIES, JobType
 from aiia_pipelines.jobs.state import JobState
-from aiia_pipelines.resources.job_board import JobBoard, settings
+from aiia_pipelines.resources.job_board import JobBoard, end_as_cancelled, settings
 from aiia_pipelines.resources.requests import requests_of
 
 if TYPE_CHECKING:
@@ -69,11 +69,7 @@ def _run(context: dg.OpExecutionContext, board: JobBoard, plan: _Plan) -> dg.Out
     with board.open(context, request) as recorder:
         _through(recorder, partial(plan, context.instance, recorder), course)
     if course.state is JobState.CANCELLED:
-        run = context.instance.get_run_by_id(context.run.run_id)
-        # A request that did not come through Dagster: its run must end as cancelled, too.
-        if run is not None and run.status is dg.DagsterRunStatus.STARTED:
-            context.instance.report_run_canceling(run, "Its job run was stopped.")
-        raise KeyboardInterrupt
+        end_as_cancelled(context)
     metadata = _metadata(recorder.number, course)
     if course.failure is not None:
         raise dg.Failure(

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from aiia_pipelines.jobs.history import rows
-from aiia_pipelines.local.web import address, ask
+from aiia_pipelines.local.web import LOCATION, REPOSITORY, address, ask
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
     from aiia_pipelines.config.settings import Settings
 
-_LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
 _SECONDS = 10
 # Dagster stores what it calls an instigator today under the name that it had before.
 _INSTIGATOR = re.compile(r'"(?:job|instigator)_name": "(?:schedule__)?(\w+)"')
@@ -84,7 +83,7 @@ def due_after(url: str, moments: Mapping[str, float]) -> dict[str, float]:
     """
     parts = (
         f"{name}: scheduleOrError(scheduleSelector: {{scheduleName: {json.dumps(f'schedule__{name}')},"
-        f" repositoryName: {json.dumps(_REPOSITORY)}, repositoryLocationName: {json.dumps(_LOCATION)}}})"
+        f" repositoryName: {json.dumps(REPOSITORY)}, repositoryLocationName: {json.dumps(LOCATION)}}})"
         f" {{ ... on Schedule {{ futureTicks(cursor: {at}, limit: 1) {{ results {{ timestamp }} }} }} }}"
         for name, at in moments.items()
     )

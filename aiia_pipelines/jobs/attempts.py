@@ -41,8 +41,7 @@ def add(store: JobStore, number: int, run_id: str) -> int | None:
         if row is None:
             return None
         waits = JobState(row.state) in _ASIDE and row.held_by is None
-        last = sa.select(sa.func.max(ATTEMPTS.c.attempt)).where(ATTEMPTS.c.number == number)
-        attempt = int(db.execute(last).scalar() or 0) + 1
+        attempt = _next(db, number)
         new = {"number": number, "attempt": attempt, "run_id": run_id}
         if not waits:
             # Counted all the same: the next request must not be taken for this one.
@@ -51,7 +50,7 @@ def add(store: JobStore, number: int, run_id: str) -> int | None:
             return None
         db.execute(sa.insert(ATTEMPTS).values(**new))
         moves.move(db, number, JobState.PENDING)
-        _update(db, number, due_at=None)
+        moves.update(db, number, due_at=None)
         return attempt
 
     return store.transact(work)
@@ -73,17 +72,20 @@ def due(store: JobStore) -> list[Due]:
 
 
 def _due(db: sa.Connection, row: sa.Row[Any]) -> Due:
-    last = sa.select(sa.func.max(ATTEMPTS.c.attempt)).where(ATTEMPTS.c.number == row.number)
     left = sa.select(TASKS.c.stream).where(TASKS.c.number == row.number, TASKS.c.state.in_(_LEFT))
     streams = set(db.execute(left).scalars())
-    attempt = int(db.execute(last).scalar() or 0) + 1
     ordered = tuple(stream for stream in row.streams if stream in streams)
-    return Due(row.number, row.connector, attempt, ordered, row)
+    return Due(row.number, row.connector, _next(db, row.number), ordered, row)
+
+
+def _next(db: sa.Connection, number: int) -> int:
+    last = sa.select(sa.func.max(ATTEMPTS.c.attempt)).where(ATTEMPTS.c.number == number)
+    return int(db.execute(last).scalar() or 0) + 1
 
 
 def postpone(store: JobStore, number: int, until: datetime) -> None:
     """Let a job run wait on, because its window is closed."""
-    store.transact(lambda db: _update(db, number, due_at=until))
+    store.transact(lambda db: moves.update(db, number, due_at=until))
 
 
 def take_up(store: JobStore) -> list[int]:
@@ -102,7 +104,7 @@ def take_up(store: JobStore) -> list[int]:
         if row is None or still is None:
             return False
         moves.move(db, number, JobState.SCHEDULED)
-        _update(db, number, due_at=moves.NOW)
+        moves.update(db, number, due_at=moves.NOW)
         if row.type not in REFRESHES:
             finish(db, number, Ending(wanted=JobState.FAILED, expired=True))
         return True
@@ -117,21 +119,13 @@ def give_up(store: JobStore, number: int, told: str) -> bool:
 
 def expire(store: JobStore) -> list[int]:
     """End the job runs that waited until they were not wanted any more, as Failed."""
-    query = sa.select(JOB_RUNS.c.number).where(
+    query = sa.select(JOB_RUNS.c.number, JOB_RUNS.c.expires_at).where(
         JOB_RUNS.c.state.in_(_ASIDE), JOB_RUNS.c.expires_at < moves.NOW
     )
     with store.engine.connect() as db:
-        numbers = list(db.execute(query).scalars())
-    return [number for number in numbers if store.transact(partial(_expire, number=number))]
-
-
-def _expire(db: sa.Connection, number: int) -> bool:
-    row = moves.lock(db, number)
-    if row is None or JobState(row.state) not in _ASIDE:
-        return False
-    return _fail(
-        db, number, f"Job expired: it was to run until {row.expires_at:%Y-%m-%d %H:%M:%S} UTC."
-    )
+        rows = db.execute(query).all()
+    told = "Job expired: it was to run until {:%Y-%m-%d %H:%M:%S} UTC."
+    return [row.number for row in rows if give_up(store, row.number, told.format(row.expires_at))]
 
 
 def _fail(db: sa.Connection, number: int, told: str) -> bool:
@@ -141,7 +135,7 @@ def _fail(db: sa.Connection, number: int, told: str) -> bool:
     moves.write_lines(db, number, [LogLine.of(Level.ERROR, told)])
     before = {"failure_code": row.failure_code or "time-limit", "message": row.message or told}
     finish(db, number, Ending(wanted=JobState.FAILED, expired=True))
-    _update(db, number, **before)
+    moves.update(db, number, **before)
     return True
 
 
@@ -160,7 +154,7 @@ def hold(store: JobStore, number: int, *, by: str, reason: str = "") -> JobState
             return None
         if row.type not in REFRESHES:
             return None
-        _update(db, number, held_by=by, held_reason=reason)
+        moves.update(db, number, held_by=by, held_reason=reason)
         if JobState(row.state) is JobState.PENDING:
             finish(db, number, Ending(paused=True))
         after = moves.lock(db, number)
@@ -178,7 +172,7 @@ def release(store: JobStore, number: int) -> bool:
             return False
         aside = JobState(row.state) in _ASIDE
         at = sa.func.coalesce(JOB_RUNS.c.due_at, moves.NOW) if aside else None
-        _update(db, number, held_by=None, held_reason=None, due_at=at)
+        moves.update(db, number, held_by=None, held_reason=None, due_at=at)
         return True
 
     return store.transact(work)
@@ -243,9 +237,5 @@ def _give_way(db: sa.Connection, number: int, state: JobState, told: str, other:
     moves.write_lines(db, number, [LogLine.of(Level.WARNING, told)])
     if finish(db, number, Ending(wanted=state)) is None:
         return []
-    _update(db, number, message=told, replaced_by=other)
+    moves.update(db, number, message=told, replaced_by=other)
     return run_ids
-
-
-def _update(db: sa.Connection, number: int, **values: object) -> None:
-    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**values))

@@ -12,10 +12,11 @@ from aiia_pipelines.jobs.badge import Badge
 from aiia_pipelines.jobs.catalogue import CATALOGUE
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine, closing
-from aiia_pipelines.jobs.moves import NOW, lock, move, write_lines
+from aiia_pipelines.jobs.moves import NOW, lock, move, update, write_lines
 from aiia_pipelines.jobs.run import JobType
+from aiia_pipelines.jobs.standing import DAEMON_HEARD, DAEMON_IS_KNOWN
 from aiia_pipelines.jobs.state import FINAL, JobState, TaskState, job_state_of
-from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, LOG_LINES, TASKS
+from aiia_pipelines.jobs.tables import ATTEMPTS, LOG_LINES, TASKS
 from aiia_pipelines.jobs.tables import STEPS as STEP_ROWS
 
 _OPEN_TASKS = (TaskState.SCHEDULED, TaskState.RUNNING, TaskState.RESCHEDULED)
@@ -65,20 +66,20 @@ def finish(db: sa.Connection, number: int, ending: Ending) -> LogLine | None:
         # How a process ended that was asked to end is no failure.
         failure = None
     _close_tasks(db, number, state, failure)
-    facts = _ending(db, number, failure, "")
+    facts = _ending(db, number, failure)
     again = _again(db, row, state, facts)
     lines = _failure_lines(db, row, failure)
     _end_attempt(db, row, state, facts)
     if again is not None:
         return _reschedule(db, row, again, facts, lines)
-    return _close(db, row, state, failure, lines)
+    return _close(db, row, state, facts, lines)
 
 
 def _close(
     db: sa.Connection,
     row: sa.Row[Any],
     state: JobState,
-    failure: Failure | None,
+    facts: dict[str, Any],
     lines: list[LogLine],
 ) -> LogLine:
     committed = sa.select(sa.func.coalesce(sa.func.sum(TASKS.c.records), 0)).where(
@@ -89,8 +90,9 @@ def _close(
     level, sentence = closing(state, records if row.type == JobType.SYNC else None)
     line = LogLine.of(level, sentence)
     write_lines(db, row.number, [*lines, line])
-    _update(
-        db, row.number, **_ending(db, row.number, failure, sentence),
+    told = facts if facts["failure_code"] else {**facts, "message": sentence}
+    update(
+        db, row.number, **told,
         records=records, activity="", ended_at=NOW, due_at=None, held_by=None, held_reason=None,
     )  # fmt: skip
     return line
@@ -158,14 +160,9 @@ def _progressed(db: sa.Connection, row: sa.Row[Any]) -> bool:
 
 def _somebody_launches(db: sa.Connection) -> bool:
     """Tell whether a daemon is there: without one, a run that waits would wait for ever."""
-    there = db.execute(sa.text("select to_regclass('public.daemon_heartbeats')")).scalar()
-    if there is None:
+    if not db.exec_driver_sql(DAEMON_IS_KNOWN).scalar():
         return False
-    query = sa.text(
-        "select extract(epoch from clock_timestamp())"
-        " - max((body::json ->> 'timestamp')::float8) from public.daemon_heartbeats"
-    )
-    seconds = db.execute(query).scalar()
+    seconds = db.exec_driver_sql(DAEMON_HEARD).scalar()
     return seconds is not None and float(seconds) < _DAEMON_SECONDS
 
 
@@ -191,7 +188,7 @@ def _reschedule(
     )
     write_lines(db, row.number, [*lines, line])
     move(db, row.number, JobState.SCHEDULED)
-    _update(db, row.number, **facts, activity="", due_at=at, sealed_at=None)
+    update(db, row.number, **facts, activity="", due_at=at, sealed_at=None)
     return line
 
 
@@ -212,7 +209,7 @@ def _pause(db: sa.Connection, row: sa.Row[Any], resume_at: datetime | None) -> L
     _end_attempt(db, row, JobState.PAUSED, {})
     move(db, row.number, state)
     at = resume_at or (None if row.held_by else NOW)
-    _update(db, row.number, activity="", due_at=at, message=line.message, sealed_at=None)
+    update(db, row.number, activity="", due_at=at, message=line.message, sealed_at=None)
     return line
 
 
@@ -226,10 +223,6 @@ def _pause_words(row: sa.Row[Any], resume_at: datetime | None) -> str:
 
 
 # -- pieces ---------------------------------------------------------------------------------
-
-
-def _update(db: sa.Connection, number: int, **values: object) -> None:
-    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**values))
 
 
 def _has_work_left(db: sa.Connection, number: int) -> bool:
@@ -328,9 +321,8 @@ def _failure_lines(db: sa.Connection, row: sa.Row[Any], failure: Failure | None)
     return [] if last else [LogLine.of(Level.ERROR, failure.headline)]
 
 
-def _ending(
-    db: sa.Connection, number: int, failure: Failure | None, sentence: str
-) -> dict[str, Any]:
+def _ending(db: sa.Connection, number: int, failure: Failure | None) -> dict[str, Any]:
+    """Give what went wrong; nothing when nothing did."""
     if failure is not None:
         return {
             "message": failure.headline,
@@ -345,4 +337,4 @@ def _ending(
     ).first()
     if first:
         return {"message": first.message, "failure_code": first.failure_code}
-    return {"message": sentence, "failure_code": None, "failure_place": ""}
+    return {"message": "", "failure_code": None, "failure_place": ""}

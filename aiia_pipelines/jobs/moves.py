@@ -31,8 +31,13 @@ def move(
     values: dict[str, Any] = {"state": passed[-1]}
     if JobState.RUNNING in passed and row.started_at is None:
         values["started_at"] = NOW
-    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(values))
+    update(db, number, **values)
     return passed[-1]
+
+
+def update(db: sa.Connection, number: int, **values: object) -> None:
+    """Write facts to the row of a job run; its state is moved instead."""
+    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**values))
 
 
 def _works(db: sa.Connection, number: int, run_id: str) -> bool:

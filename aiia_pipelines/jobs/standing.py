@@ -18,8 +18,10 @@ from aiia_pipelines.jobs.waiting import (
 if TYPE_CHECKING:
     from psycopg2.extensions import connection
 
-# The column `timestamp` has no zone and follows the session's; the body holds seconds since 1970.
-_DAEMON = (
+# Whether Dagster ever ran a daemon here, and how many seconds ago one gave its last sign of life. The column
+# `timestamp` has no zone and follows the session's; the body holds seconds since 1970.
+DAEMON_IS_KNOWN = "select to_regclass('public.daemon_heartbeats') is not null as there"
+DAEMON_HEARD = (
     "select (extract(epoch from clock_timestamp())"
     " - max((body::json ->> 'timestamp')::float8))::float8 as daemon from public.daemon_heartbeats"
 )
@@ -48,7 +50,7 @@ with alive as materialized (
 )
 select d.daemon, p.*, exists (select from public.concurrency_limits c
     where c.concurrency_key = 'connector_' || p.connector and c."limit" = 0) as held
-from ({_DAEMON}) d left join placed p on p.waits and p.run_id = any(%s)
+from ({DAEMON_HEARD}) d left join placed p on p.waits and p.run_id = any(%s)
 """
 
 
@@ -62,10 +64,9 @@ class Queue:
 
 def daemon_seconds(db: "connection") -> float | None:
     """Tell how long ago, in seconds, Dagster's daemon gave its last sign of life; None without one."""
-    there = "select to_regclass('public.daemon_heartbeats') is not null as there"
-    if not next(iter(_rows(db, there, ())))["there"]:
+    if not next(iter(_rows(db, DAEMON_IS_KNOWN, ())))["there"]:
         return None
-    found: float | None = next(iter(_rows(db, _DAEMON, ())))["daemon"]
+    found: float | None = next(iter(_rows(db, DAEMON_HEARD, ())))["daemon"]
     return found
 
 

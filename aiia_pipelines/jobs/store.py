@@ -206,7 +206,7 @@ def _take(db: sa.Connection, number: int, new: NewJobRun, run_id: str | None) ->
     facts: dict[str, Any] = {"title": new.title, "config": new.config, "sealed_at": None}
     if taken.attempt == 1:
         facts |= {"streams": list(new.streams), "records_total": _records_before(new)}
-    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(**facts))
+    moves.update(db, number, **facts)
     _begin_again(db, number, new.streams)
     _add_tasks(db, number, new.streams)
     return True
@@ -254,7 +254,7 @@ def _seal(db: sa.Connection, number: int, attempt: int | None) -> bool:
         return False
     if row is None or JobState(row.state) in FINAL or row.cancel_by is not None:
         return False
-    db.execute(sa.update(JOB_RUNS).where(JOB_RUNS.c.number == number).values(sealed_at=moves.NOW))
+    moves.update(db, number, sealed_at=moves.NOW)
     return True
 
 

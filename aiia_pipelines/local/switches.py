@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from aiia_pipelines.local.web import NoAnswer, Refused, ask
+from aiia_pipelines.local.web import LOCATION, REPOSITORY, NoAnswer, Refused, ask
 
 _SECONDS = 30
 _FIND = """
@@ -46,8 +46,8 @@ def switch(url: str, connector: str, *, on: bool) -> None:
         Refused: It does not know the schedule, or does not let it be switched.
     """
     selector = {
-        "repositoryLocationName": "aiia_pipelines",
-        "repositoryName": "__repository__",
+        "repositoryLocationName": LOCATION,
+        "repositoryName": REPOSITORY,
         "scheduleName": f"schedule__{connector}",
     }
     if on:

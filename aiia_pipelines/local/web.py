@@ -9,6 +9,9 @@ from typing import Any
 
 from aiia_pipelines.local.running import Running
 
+# Under which names Dagster has loaded the connectors.
+LOCATION, REPOSITORY = "aiia_pipelines", "__repository__"
+
 
 class NoAnswer(Exception):
     """The web server gave no usable answer; the text says what came instead."""

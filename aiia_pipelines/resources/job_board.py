@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import dagster as dg
 
@@ -106,6 +107,18 @@ class JobBoard(dg.ConfigurableResource):  # type: ignore[type-arg]
         found = badge_tags(store.states_of(run_id))
         if found:
             instance.add_run_tags(run_id, found)
+
+
+def end_as_cancelled(context: Context) -> NoReturn:
+    """End a Dagster run whose job run was stopped by a request that did not come through Dagster.
+
+    Raises:
+        KeyboardInterrupt: Always; with the run Canceling, Dagster ends it as cancelled.
+    """
+    run = context.instance.get_run_by_id(context.run.run_id)
+    if run is not None and run.status is dg.DagsterRunStatus.STARTED:
+        context.instance.report_run_canceling(run, "Its job run was stopped.")
+    raise KeyboardInterrupt from None
 
 
 def _dagster_log(context: Context):  # type: ignore[no-untyped-def]  # noqa: ANN202

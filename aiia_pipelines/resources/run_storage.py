@@ -154,13 +154,14 @@ class HookedRunStorage(PostgresRunStorage):
         self, run_id: str, event: DagsterEvent, update_timestamp: datetime | None = None
     ) -> None:
         """Move the job runs first, so that whoever sees Dagster's status sees the badge as well."""
-        if self._jobs.numbers_of(run_id):
-            # What a run had to do may be over before the run is: then its events come too late.
-            numbers = self._jobs.numbers_of(run_id, at_work=True).values()
-            changed = [self._apply(number, run_id, event) for number in numbers]
-            # The run itself may have ended its job run before: its badge is published at the latest here.
-            if any(changed) or event.event_type in _ENDS:
-                self.add_run_tags(run_id, badge_tags(self._jobs.states_of(run_id)))
+        # What a run had to do may be over before the run is: then its events come too late.
+        numbers = self._jobs.numbers_of(run_id, at_work=True).values()
+        changed = [self._apply(number, run_id, event) for number in numbers]
+        # The run itself may have ended its job run before: its badge is published at the latest here.
+        if any(changed) or event.event_type in _ENDS:
+            badge = badge_tags(self._jobs.states_of(run_id))
+            if badge:
+                self.add_run_tags(run_id, badge)
         with self._alone_with(run_id):
             super().handle_run_event(run_id, event, update_timestamp)
 

@@ -19,9 +19,8 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._time import get_current_timestamp
 
+from aiia_pipelines.local.web import LOCATION, REPOSITORY
 from aiia_pipelines.schedules import PREFIX
-
-_LOCATION, _REPOSITORY = "aiia_pipelines", "__repository__"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -43,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def switch(instance: dg.DagsterInstance, connector: str, cron: str, *, on: bool) -> None:
     """Store what the daemon goes by; ticks before a schedule is switched on count as none."""
     origin = RemoteInstigatorOrigin(
-        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(_LOCATION), _REPOSITORY),
+        RemoteRepositoryOrigin(RegisteredCodeLocationOrigin(LOCATION), REPOSITORY),
         f"{PREFIX}{connector}",
     )
     status = InstigatorStatus.RUNNING if on else InstigatorStatus.STOPPED

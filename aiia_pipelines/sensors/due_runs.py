@@ -1,6 +1,7 @@
 """Starts what waited for its time: the next attempt of a job run, one whose window opens, one that goes on after a pause."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -32,11 +33,8 @@ def build(
         description="Starts the next attempt of job runs that wait for their time.",
     )
     def due_runs() -> Iterator[dg.RunRequest | dg.SkipReason]:
-        store = JobStore.open(str(settings().database_url))
-        try:
+        with closing(JobStore.open(str(settings().database_url))) as store:
             yield from launches(store, streams, datetime.now(UTC))
-        finally:
-            store.close()
 
     return due_runs
 

@@ -1,5 +1,7 @@
 """The backstop of the job history: ends what ended without a word, and lets both stores agree."""
 
+from contextlib import closing
+
 import dagster as dg
 
 from aiia_pipelines.jobs import attempts
@@ -30,11 +32,8 @@ _OPEN_STATUSES = [
 )
 def job_history(context: dg.SensorEvaluationContext) -> dg.SkipReason:
     """Sweep once; doing it twice changes nothing."""
-    store = JobStore.open(str(settings().database_url))
-    try:
+    with closing(JobStore.open(str(settings().database_url))) as store:
         ended = sweep(context.instance, store)
-    finally:
-        store.close()
     return dg.SkipReason(f"{len(ended)} job runs ended: {ended}" if ended else "Nothing was lost.")
 
 
