@@ -41,7 +41,7 @@ _EVERYTHING = (
     "aiia_pipelines.sync.engine",
     "aiia_pipelines.sync.destinations.postgres",
     "aiia_pipelines.connectors.sql",
-    "aiia_pipelines.connectors._sql_adbc",
+    "aiia_pipelines.connectors._sql_copy",
     "aiia_pipelines.connectors._sql_postgresql",
     "aiia_pipelines.connectors._sql_psycopg",
     "aiia_pipelines.connectors._sql_unusual",

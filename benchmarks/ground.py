@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from measure import Measured, measure
+from measure import Measured, Warm, measure
 from workload import COLUMNS, FILL, TABLE, digest
 
 from aiia_pipelines.local.binaries import Account, find_binaries
 from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
 
 HERE = Path(__file__).parent
+OURS = str(HERE / "ours.py")
 LIMIT = 1800.0  # seconds for one run of one contender
 
 
@@ -104,22 +105,45 @@ def piped(ground: Ground, what: str, statements: list[str]) -> list[str]:
     return ["bash", "-c", f"set -o pipefail; {out} | {into}"]
 
 
-def ours(work: str, count: int = 1) -> Callable[[Ground], list[str]]:
-    def command(ground: Ground) -> list[str]:
+@dataclass(frozen=True)
+class Forked:
+    """Work that the warm worker is asked for."""
+
+    arguments: list[str]
+
+
+def ours(
+    work: str, count: int = 1, *, cold: bool = False
+) -> Callable[[Ground], list[str] | Forked]:
+    """Sync by a process forked off a warm one, as in an installation that is up, or by one that starts `cold`."""
+
+    def command(ground: Ground) -> list[str] | Forked:
         store = ground.url("bench_store", "postgresql+psycopg2")
-        urls = [ground.url("bench_source"), ground.url("bench_target"), store]
-        return [sys.executable, str(HERE / "ours.py"), *urls, work, str(count)]
+        arguments = [
+            ground.url("bench_source"),
+            ground.url("bench_target"),
+            store,
+            work,
+            str(count),
+        ]
+        return [sys.executable, OURS, *arguments] if cold else Forked(arguments)
 
     return command
 
 
-def run_once(ground: Ground, command: list[str]) -> Measured:
+def run_once(ground: Ground, work: list[str] | Forked) -> Measured:
     """Measure one command in the environment that all contenders have."""
     environ = os.environ | {
         "PGPASSFILE": str(ground.server.passwords.pgpass), "BENCH_WORK": str(ground.work / "dlt"),
         "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "DO_NOT_TRACK": "1",
     }  # fmt: skip
-    done = measure(command, environ=environ, log=ground.work / "log.txt", limit=LIMIT)
+    if isinstance(work, Forked):
+        worker = Warm([sys.executable, OURS], environ)
+        try:
+            return worker.measure(work.arguments)
+        finally:
+            worker.end()
+    done = measure(work, environ=environ, log=ground.work / "log.txt", limit=LIMIT)
     if done.code:
         sys.stderr.write(done.said + "\n")
     return done

@@ -53,6 +53,41 @@ def measure(
     return Measured(wall, cpu, peak.end(), code, log.read_text()[-2000:])
 
 
+class Warm:
+    """A process that has everything imported and forks one for each piece of work, like the worker of an installation."""
+
+    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+        """Start it and wait until it is warm."""
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, env=dict(environ), stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True
+        )
+        self._heard()
+
+    def _heard(self) -> list[str]:
+        if self._process.stdout is None:
+            raise AssertionError("it was asked for")
+        return self._process.stdout.readline().split()
+
+    def measure(self, arguments: Sequence[str]) -> Measured:
+        """Have one piece of work done; the memory is that of its process, with what it shares with the warm one."""
+        if self._process.stdin is None:
+            raise AssertionError("it was asked for")
+        began = time.monotonic()
+        self._process.stdin.write(" ".join(arguments) + "\n")
+        self._process.stdin.flush()
+        peak = _Peak(int(self._heard()[0]))
+        code, cpu = self._heard()[:2]
+        wall = time.monotonic() - began
+        return Measured(wall, float(cpu), peak.end(), int(code), "")
+
+    def end(self) -> None:
+        """Let it go."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        self._process.wait()
+
+
 class _Peak:
     """Looks at the memory of a process and its children until it is told to end."""
 

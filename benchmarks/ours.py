@@ -1,6 +1,12 @@
-"""One sync by this package, as its worker does it: `python ours.py SOURCE DESTINATION STORE none|all|upsert|streams [N]`."""
+"""One sync by this package: `python ours.py SOURCE DESTINATION STORE none|all|upsert|streams [N]`.
 
+Without arguments, a process that has everything imported and forks one of its own for each line of arguments, as the
+warm worker of an installation does.
+"""
+
+import os
 import sys
+from importlib import import_module
 
 from workload import CHECKS, TABLE
 
@@ -60,5 +66,37 @@ def main(source: str, destination: str, store_url: str, work: str, count: str = 
     return 0 if all(isinstance(outcome, Synced) for outcome in done) else 3
 
 
+def serve() -> None:
+    """Tell the process of each sync, then its exit code and the CPU seconds that it took."""
+    for name in (
+        "connectors.sql",
+        "connectors._sql_postgresql",
+        "connectors._sql_copy",
+        "sync.destinations.postgres",
+    ):
+        import_module(f"aiia_pipelines.{name}")
+    say("ready")
+    for line in sys.stdin:
+        child = os.fork()
+        if not child:
+            code = 1
+            try:
+                code = main(*line.split())
+            finally:
+                os._exit(code)
+        say(child)
+        _, status, used = os.wait4(child, 0)
+        say(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime)
+
+
+def say(*words: object) -> None:
+    """Answer who asked."""
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
 if __name__ == "__main__":
-    sys.exit(main(*[word for word in sys.argv[1:] if word != "-v"]))
+    if len(sys.argv) == 1:
+        serve()
+    else:
+        sys.exit(main(*[word for word in sys.argv[1:] if word != "-v"]))

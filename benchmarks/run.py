@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ground import HERE, Ground, ours, piped, run_once
+from ground import HERE, Forked, Ground, ours, piped, run_once
 from measure import Measured
 from other_work import changed_rows, many_streams
 from workload import COLUMNS, TABLE
@@ -30,7 +30,7 @@ class Contender:
     """One way to move the table."""
 
     name: str
-    command: Callable[[Ground], list[str]]
+    command: Callable[[Ground], list[str] | Forked]
     share: Callable[[int], int] = lambda rows: rows  # rows that it moves
     setup: tuple[str, ...] = ()  # what its environment is made of
     runs: list[Measured] = field(default_factory=list)
@@ -80,6 +80,7 @@ CONTENDERS = (
     Contender("raw COPY, binary, piped", raw),
     Contender("aiia_pipelines, no checks", ours("none")),
     Contender("aiia_pipelines, all checks", ours("all")),
+    Contender("aiia_pipelines, all checks, started cold", ours("all", cold=True)),
     Contender("dlt, connectorx", by_dlt("connectorx"), setup=("dlt", "dlt[postgres]==1.31.0", "connectorx==0.4.6", "psycopg2-binary", "psycopg[binary]", "pyarrow", "sqlalchemy")),
     Contender("dlt, pyarrow", by_dlt("pyarrow"), setup=("dlt",)),
     Contender("ingestr", by_ingestr, setup=("ingestr", "ingestr==0.14.155")),

@@ -1,8 +1,10 @@
 """Reading a table in the order of its cursor, so that a reading that broke off can go on where it was."""
 
+import datetime as dt
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors import _sql_cursor as cursor
 from aiia_pipelines.connectors._sql_wanted import Wanted
-from aiia_pipelines.connectors.base import Batch, Position, SourceColumn
+from aiia_pipelines.connectors.base import Batch, Position, SourceColumn, Wired
 
 # Types whose text says exactly where a value lies in their order.
 EXACT = frozenset(
@@ -112,13 +114,32 @@ def marked(batches: Iterator[Batch], width: int, ordered: Sequence[str]) -> Iter
         yield mark(batch, width, ordered)
 
 
+def last(batch: Batch, places: Sequence[int], ordered: Sequence[str]) -> Position:
+    """Give the checkpoint of a batch by the values of its last row, which `places` tell."""
+    if isinstance(batch.rows, Sequence):
+        values = [batch.rows[-1][place] for place in places]
+    else:
+        # Of rows whose values nobody has looked at, only those of the last one are wanted.
+        end = batch.rows.tail() if isinstance(batch.rows, Wired) else batch.rows
+        values = [end.column(place)[-1].as_py() for place in places]
+    return {"columns": list(ordered), "values": [_written(value) for value in values]}
+
+
+def _written(value: object) -> str:
+    """Write a value so that the database reads the same one."""
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return f"{value:f}" if isinstance(value, Decimal) else str(value)
+
+
 def mark(batch: Batch, width: int, ordered: Sequence[str]) -> Batch:
     """Take the texts off one batch."""
     rows: Any
     if isinstance(batch.rows, Sequence):
-        last = [str(text) for text in batch.rows[-1][width:]]
+        texts = [str(text) for text in batch.rows[-1][width:]]
         rows = [row[:width] for row in batch.rows]
     else:
-        last = [str(column[-1].as_py()) for column in batch.rows.columns[width:]]
-        rows = batch.rows.select(range(width))
-    return Batch(rows, {"columns": list(ordered), "values": last})
+        found = batch.rows.arrow() if isinstance(batch.rows, Wired) else batch.rows
+        texts = [str(column[-1].as_py()) for column in found.columns[width:]]
+        rows = found.select(range(width))
+    return Batch(rows, {"columns": list(ordered), "values": texts})

@@ -2,21 +2,24 @@
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors import _sql_postgresql_types as types
-from aiia_pipelines.connectors._sql_keyset import mark
+from aiia_pipelines.connectors._sql_keyset import EXACT, last, mark
 from aiia_pipelines.connectors._sql_parallel import merged
 from aiia_pipelines.connectors._sql_wanted import DriverFault, Wanted
 from aiia_pipelines.connectors._sql_xmin import Part
 from aiia_pipelines.connectors.base import Batch
 
 if TYPE_CHECKING:
-    from aiia_pipelines.connectors._sql_adbc import Lane
+    from aiia_pipelines.connectors._sql_copy import Lane
 
 _MOST_LANES = 8
 _ANY_SIZE = 2**31
+_TEXT = ColumnType("string")
 
 
 class Lanes:
@@ -64,17 +67,25 @@ class Lanes:
         from aiia_pipelines.connectors import _sql_unusual as unusual  # noqa: PLC0415 - imports Arrow
 
         names = wanted.reading.names
+        own = [types.wire(wanted, name) for name in names]
         while waiting:
             try:
                 part = waiting.popleft()
             except IndexError:  # another lane took the last one
                 return
+            # What orders the rows is mostly among them, and need not be read once more.
+            known = _places(names, own, part.order)
+            further = part.order if known is None else ()
+            kinds = [*own, *(_TEXT for _ in further)]
             decimals = [types.is_decimal(wanted, name) for name in names]
-            decimals += [False] * len(part.order)
-            statement = types.select(wanted, part.where, part.order, by_columns=True)
-            for found in lane.read(statement):
-                for batch in unusual.batches(found, decimals, _size(wanted.stream)):
-                    yield mark(batch, len(names), part.order) if part.order else batch
+            decimals += [False] * len(further)
+            statement = types.select(wanted, part.where, part.order, further=further, wired=True)
+            for rows in lane.read(statement, kinds):
+                for batch in unusual.batches(rows, decimals, _size(wanted.stream)):
+                    if known:
+                        yield replace(batch, checkpoint=last(batch, known, part.order))
+                    else:
+                        yield mark(batch, len(names), further) if further else batch
 
     def _opened(self, wanted: int) -> list["Lane"]:
         """Give so many lanes, fewer when the server refuses more."""
@@ -91,7 +102,7 @@ class Lanes:
         # Loading definitions must import neither Arrow nor a driver.
         from psycopg.conninfo import make_conninfo  # noqa: PLC0415
 
-        from aiia_pipelines.connectors._sql_adbc import Lane  # noqa: PLC0415
+        from aiia_pipelines.connectors._sql_copy import Lane  # noqa: PLC0415
 
         info = self._info
         facts = info.get_parameters() | {"password": info.password or None, "port": info.port}
@@ -125,6 +136,16 @@ class Lanes:
         for lane in self._lanes:
             lane.close()
         self._lanes = []
+
+
+def _places(
+    names: Sequence[str], kinds: Sequence[ColumnType], order: Sequence[str]
+) -> list[int] | None:
+    """Give the places of the columns that order the rows; None when one is not read, or has no exact text."""
+    found = [names.index(name) for name in order if name in names]
+    if len(found) < len(order) or not all(kinds[place].name in EXACT for place in found):
+        return None
+    return found
 
 
 def _size(stream: Stream) -> int:

@@ -99,6 +99,10 @@ _COLUMNAR = {
     "bool", "int16", "int32", "int64", "float32", "float64", "string", "binary", "date", "time",
     "timestamp", "timestamptz", "decimal",
 }  # fmt: skip
+# What is read as text by rows, and by its own bytes as columns.
+_OWN_FORMS = {"uuid", "json"}
+_WIDEST = 38  # decimals of a number that is taken apart; others are read as text
+_TEXT = ColumnType("string")
 # A smaller batch gains nothing from columns, and is wanted at once.
 _FEWEST_ROWS = 5_000
 # Names that a cast takes for the type of one character.
@@ -116,22 +120,46 @@ def columnar(wanted: Wanted) -> bool:
     return True
 
 
+def wire(wanted: Wanted, name: str) -> ColumnType:
+    """Tell as what a column is read by binary COPY: its own type, or text."""
+    column = wanted.column(name)
+    kind = column.type or _TEXT
+    if wanted.form(name) == AS_TEXT and not (kind.name == column.declared in _OWN_FORMS):
+        return _TEXT
+    wide = kind.name == "decimal" and (kind.precision or _WIDEST + 1) > _WIDEST
+    return _TEXT if wide else kind
+
+
 def select(
-    wanted: Wanted, where: str, order: Sequence[str] = (), *, by_columns: bool = False
+    wanted: Wanted,
+    where: str,
+    order: Sequence[str] = (),
+    *,
+    further: Sequence[str] | None = None,
+    wired: bool = False,
 ) -> str:
-    """Write the SELECT of some rows; the texts of what orders them follow the wanted columns."""
+    """Write the SELECT of some rows; the texts of `further` columns follow, by default of what orders them.
+
+    `wired` reads the columns as what `wire` says.
+    """
     columns = [
-        AS_TEXT.format(wanted.quote(name))
-        if by_columns and is_decimal(wanted, name)
-        else wanted.read(name)
-        for name in wanted.reading.names
+        _wired(wanted, name) if wired else wanted.read(name) for name in wanted.reading.names
     ]
     # Without its table, a name would mean the text of the column in the list before.
     ordering = [f"{wanted.relation}.{wanted.quote(name)}" for name in order]
-    columns += [AS_TEXT.format(name) for name in ordering]
+    more = (
+        ordering if further is None else [f"{wanted.relation}.{wanted.quote(n)}" for n in further]
+    )
+    columns += [AS_TEXT.format(name) for name in more]
     clause = f" WHERE {where}" if where else ""
     ordered = f" ORDER BY {', '.join(ordering)}" if ordering else ""
     return f"SELECT {', '.join(columns)} FROM {wanted.relation}{clause}{ordered}"
+
+
+def _wired(wanted: Wanted, name: str) -> str:
+    kind = wire(wanted, name)
+    own = kind == wanted.column(name).type and (kind != _TEXT or wanted.form(name) != AS_TEXT)
+    return wanted.quote(name) if own else AS_TEXT.format(wanted.quote(name))
 
 
 def is_decimal(wanted: Wanted, name: str) -> bool:

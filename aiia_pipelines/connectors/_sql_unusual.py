@@ -1,7 +1,7 @@
 """Dates and times of PostgreSQL that Python has no value for, found in Arrow columns and read as text.
 
-The ADBC driver adds the distance of the epochs (2000 and 1970) without a look at the bounds: infinity and the
-last years wrap around, each to a number that no other value has.
+Arrow counts from 1970, PostgreSQL from 2000: infinity and the last years wrap around when the distance is added,
+each to a number that no other value has.
 """
 
 import datetime as dt
@@ -9,54 +9,57 @@ from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from aiia_pipelines.connectors.base import Batch
+from aiia_pipelines.connectors.base import Batch, Wired
 
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _FIRST = dt.datetime.combine(dt.date.min, dt.time.min)
 _EPOCHS_APART = 10_957  # days from 1970 to 2000
 _DAY = 86_400_000_000  # microseconds
 _CYCLE = 146_097  # days after which the Gregorian calendar repeats itself, 400 years
+_TIMES = {"date", "time", "timestamp", "timestamptz"}
 _MOST_ROWS = 50_000
 _DATES = (1 - _EPOCH, dt.date.max.toordinal() - _EPOCH)
 _MOMENTS = (_DATES[0] * _DAY, (_DATES[1] + 1) * _DAY - 1)
 _FIRST_MOMENT = -211_000_000_000_000_000  # a little before PostgreSQL's first timestamp
 
 
-def batches(found: pa.RecordBatch, decimals: Sequence[bool], size: int) -> Iterator[Batch]:
-    """Hand over a batch as it is, or as Python rows when it holds what Arrow's readers would misread.
+def batches(found: Wired, decimals: Sequence[bool], size: int) -> Iterator[Batch]:
+    """Hand over rows as they came, or as Python rows where Arrow's readers would misread one.
 
-    `decimals` tells the columns that were read as the text of a number, `size` is the most rows of a batch.
+    `decimals` tells the columns of numbers, which may be texts; `size` is the most rows of a batch.
     """
-    odd = [_is_odd(column) for column in found.columns]
+    odd = [_is_odd(found, place) for place in range(len(found.kinds))]
     size = min(size, _MOST_ROWS) if any(odd) else size
     for start in range(0, found.num_rows, size):
-        part = found.slice(start, size)
+        whole = start == 0 and size >= found.num_rows
+        part = found if whole else found.only(np.arange(start, min(start + size, found.num_rows)))
         yield Batch(_rows(part, odd, decimals) if any(odd) else part)
 
 
-def _is_odd(column: pa.Array) -> bool:
+def _is_odd(rows: Wired, place: int) -> bool:
     """Tell whether a column holds a date or time outside of what Python knows."""
+    if rows.kinds[place].name not in _TIMES:
+        return False
+    column = rows.column(place)
     kind = column.type
     if pa.types.is_date32(kind):
         (low, high), plain = _DATES, pa.int32()
     elif pa.types.is_timestamp(kind):
         (low, high), plain = _MOMENTS, pa.int64()
-    elif pa.types.is_time64(kind):
-        (low, high), plain = (0, _DAY - 1), pa.int64()
     else:
-        return False
+        (low, high), plain = (0, _DAY - 1), pa.int64()
     ends = pc.min_max(column.view(plain)).as_py()
     return ends["min"] is not None and (ends["min"] < low or ends["max"] > high)
 
 
-def _rows(
-    batch: pa.RecordBatch, odd: Sequence[bool], decimals: Sequence[bool]
-) -> list[tuple[Any, ...]]:
+def _rows(rows: Wired, odd: Sequence[bool], decimals: Sequence[bool]) -> list[tuple[Any, ...]]:
     columns = []
-    for column, is_odd, is_decimal in zip(batch.columns, odd, decimals, strict=True):
+    for place, (is_odd, is_decimal) in enumerate(zip(odd, decimals, strict=True)):
+        column = rows.column(place)
         if is_odd:
             columns.append(_unusual(column))
         elif is_decimal:

@@ -1,6 +1,7 @@
 """What every connector kind offers, and how a kind is found by its name."""
 
 import pkgutil
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,7 +18,10 @@ from aiia_pipelines.config.types import ColumnType
 
 if TYPE_CHECKING:
     # Loading definitions must not import Arrow.
+    import numpy as np
     import pyarrow as pa
+
+    Numbers = np.ndarray[Any, np.dtype[Any]]
 
 Row = Sequence[Any]
 # A place in a stream that a kind can go on from: JSON that only the kind that made it reads.
@@ -75,15 +79,72 @@ class Reading:
     after: Position | None = None
 
 
+class Wired(ABC):
+    """Rows as PostgreSQL's binary COPY writes them, whose values are looked at only where somebody asks.
+
+    `kinds` are the types of their fields. A destination of the same types can take the bytes as they are.
+    """
+
+    kinds: Sequence[ColumnType]
+
+    @property
+    @abstractmethod
+    def num_rows(self) -> int:
+        """Count the rows."""
+
+    @property
+    @abstractmethod
+    def nbytes(self) -> int:
+        """Count their bytes."""
+
+    @property
+    @abstractmethod
+    def arrow_bytes(self) -> int:
+        """Count the bytes that their values take as Arrow columns, whether those are made or not."""
+
+    @abstractmethod
+    def column(self, place: int) -> "pa.Array":
+        """Give the values of a column."""
+
+    @property
+    def columns(self) -> "list[pa.Array]":
+        """Give the values of all columns."""
+        return [self.column(place) for place in range(len(self.kinds))]
+
+    @abstractmethod
+    def blank(self, place: int) -> "pa.Array | None":
+        """Give a column that tells which values are NULL, and nothing true of the others; None if one is huge."""
+
+    @abstractmethod
+    def arrow(self) -> "pa.RecordBatch":
+        """Give all columns, named by their places."""
+
+    @abstractmethod
+    def bare(self) -> "Wired":
+        """Give the same rows without what was found out about their values so far, which takes memory."""
+
+    @abstractmethod
+    def tail(self) -> "Wired":
+        """Give the last row."""
+
+    @abstractmethod
+    def only(self, places: "Numbers") -> "Wired":
+        """Give the rows at these places, which ascend."""
+
+    @abstractmethod
+    def pieces(self) -> Iterator[memoryview]:
+        """Give the bytes of all rows, in as few pieces as lie apart."""
+
+
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Some rows of a stream, as Python values or as Arrow columns in the order of `Reading.names`.
+    """Some rows of a stream, as Python values or as columns in the order of `Reading.names`.
 
     A `checkpoint` says that a later reading may begin `after` this batch. `where` names the place of the
     n-th row (from 0) for people, for kinds where a row has one, such as the line of a file.
     """
 
-    rows: Union[Sequence[Row], "pa.RecordBatch"]
+    rows: Union[Sequence[Row], "pa.RecordBatch", Wired]
     checkpoint: Position | None = None
     where: Callable[[int], str] | None = None
 

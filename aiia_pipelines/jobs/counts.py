@@ -216,6 +216,19 @@ def write_counts(
     return row
 
 
+def task_ends(number: int, stream: str, values: dict[str, Any]) -> list[sa.Executable]:
+    """Write what a task came to: steps that were at work have failed, those that never began are skipped."""
+    steps = sa.update(STEPS).where(STEPS.c.number == number, STEPS.c.stream == stream)
+    task = sa.update(TASKS).where(TASKS.c.number == number, TASKS.c.stream == stream)
+    failed: dict[str, Any] = {"state": StepState.FAILED, "completed_at": _NOW}
+    skipped: dict[str, Any] = {"state": StepState.SKIPPED, "skipped_at": _NOW}
+    return [
+        steps.where(STEPS.c.state == StepState.RUNNING).values(failed),
+        steps.where(STEPS.c.state == StepState.PENDING).values(skipped),
+        task.values(ended_at=_NOW, **values),
+    ]
+
+
 def is_open(number: int, attempt: int | None) -> sa.ColumnElement[bool]:
     """Ask whether an attempt goes on: a process that was taken for lost does not get the next one."""
     goes_on = sa.exists().where(ATTEMPTS.c.number == number, ATTEMPTS.c.ended_at.is_(None))

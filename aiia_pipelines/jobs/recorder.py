@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import insert
 
 from aiia_pipelines.jobs import effort
 from aiia_pipelines.jobs.counts import (
@@ -19,6 +18,7 @@ from aiia_pipelines.jobs.counts import (
     Used,
     is_open,
     peak_memory,
+    task_ends,
     used_before,
     write_counts,
 )
@@ -26,10 +26,11 @@ from aiia_pipelines.jobs.effort import Piece
 from aiia_pipelines.jobs.failures import Failure
 from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.run import Changes, Figure
-from aiia_pipelines.jobs.state import StepState, TaskState
+from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.jobs.store import PATIENCE, JobStore
-from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, RECONCILIATIONS, STEPS, TASKS
+from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, TASKS
 from aiia_pipelines.jobs.traces import Traces, oom_kills
+from aiia_pipelines.jobs.unwritten import Unwritten
 
 PULSE = 1.0  # seconds between two writes of the live counts, which are the heartbeat as well
 HASTE = 0.1  # seconds between two writes because steps began
@@ -55,6 +56,7 @@ class Recorder:
         self._beating = 0.0  # CPU seconds of the pulse
         self._activity = ""
         self._telling = threading.Lock()
+        self._unwritten = Unwritten()
         self._last = float("-inf")  # when something was told, on the monotonic clock
         self._lock = threading.Lock()
         self._open: set[str] = set()
@@ -96,11 +98,20 @@ class Recorder:
         """Write one event of the log."""
         self.log_line(LogLine.of(level, message, detail=tuple(detail)))
 
+    def note(self, message: str) -> None:
+        """Tell of good progress: the sinks at once, the store with the next write, a pulse later at most."""
+        line = LogLine.of(Level.INFO, message)
+        self._unwritten.add([line])
+        self.tell_sinks(line)
+
     def log_line(self, line: LogLine) -> None:
         """Write a finished line to the store and to the sinks."""
         # Nothing comes after the closing line of a log.
         if not self._overtaken.is_set():
-            self.store.write_log(self.number, [line])
+            # Lines keep their order, whoever writes them.
+            with self._telling, self._unwritten.taken() as found:
+                found.lines.append(line)
+                self.store.transact(lambda db: found.write(db, self.number))
         self.tell_sinks(line)
 
     def tell_sinks(self, line: LogLine) -> None:
@@ -127,30 +138,29 @@ class Recorder:
         *,
         changes: Changes | None = None,
         failure: Failure | None = None,
+        rejected: int = 0,
+        adjusted: int = 0,
     ) -> None:
-        """Close a task with what its commit changed or with why it failed."""
-        self.flush()
+        """Close a task with what its commit changed or with why it failed.
+
+        `rejected` counts the rows that were set aside as invalid, `adjusted` the values that `on_lossy` changed.
+        """
+        values: dict[str, Any] = {
+            "state": state,
+            "failure_code": failure.code if failure else None,
+            "message": failure.headline if failure else "",
+            "rejected": rejected,
+            "adjusted": adjusted,
+        }
+        statements = task_ends(self.number, stream, values | (asdict(changes) if changes else {}))
+        if failure:
+            statements.append(
+                sa.update(JOB_RUNS)
+                .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
+                .values(failure_place=failure.place)
+            )
+        self.flush(then=statements)
         self._open.discard(stream)
-        step_ends: dict[str, Any] = {"state": StepState.FAILED, "completed_at": _NOW}
-        running = [STEPS.c.number == self.number, STEPS.c.stream == stream]
-        self._write(
-            sa.update(JOB_RUNS)
-            .where(JOB_RUNS.c.number == self.number, JOB_RUNS.c.failure_place == "")
-            .values(failure_place=failure.place if failure else ""),
-            sa.update(STEPS).where(*running, STEPS.c.state == StepState.RUNNING).values(step_ends),
-            sa.update(STEPS)
-            .where(*running, STEPS.c.state == StepState.PENDING)
-            .values(state=StepState.SKIPPED, skipped_at=_NOW),
-            sa.update(TASKS)
-            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
-            .values(
-                state=state,
-                ended_at=_NOW,
-                failure_code=failure.code if failure else None,
-                message=failure.headline if failure else "",
-                **(asdict(changes) if changes else {}),
-            ),
-        )
 
     def put_back(self, stream: str) -> None:
         """Leave a task to a later attempt."""
@@ -164,14 +174,6 @@ class Recorder:
                 TASKS.c.ended_at.is_(None),
             )
             .values(state=TaskState.RESCHEDULED)
-        )
-
-    def set_aside(self, stream: str, *, rejected: int, adjusted: int) -> None:
-        """Keep how many rows were set aside as invalid, and how many values `on_lossy` changed."""
-        self._write(
-            sa.update(TASKS)
-            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
-            .values(rejected=rejected, adjusted=adjusted)
         )
 
     @contextmanager
@@ -244,19 +246,9 @@ class Recorder:
             self._tasks[stream].touched(name).ended = time.monotonic()
 
     def reconciled(self, stream: str, figures: Sequence[Figure]) -> None:
-        """Keep the figures of both sides."""
-        rows = [asdict(figure) | {"agrees": figure.agrees} for figure in figures]
-        self._write(
-            *(
-                insert(RECONCILIATIONS)
-                .values(**row, number=self.number, stream=stream)
-                .on_conflict_do_update(
-                    constraint=RECONCILIATIONS.primary_key,
-                    set_={key: row[key] for key in ("source", "destination", "agrees")},
-                )
-                for row in rows
-            )
-        )
+        """Keep the figures of both sides, with the next write."""
+        rows = [asdict(f) | {"agrees": f.agrees, "stream": stream} for f in figures]
+        self._unwritten.add(figures=rows)
 
     @property
     def attempt(self) -> int | None:
@@ -285,10 +277,16 @@ class Recorder:
 
     # -- pulse ------------------------------------------------------------------------------
 
-    def flush(self, patience: float = PATIENCE) -> None:
-        """Write the live counts and the heartbeat."""
-        with self._telling:
-            row = self._tell(patience)
+    def flush(self, patience: float = PATIENCE, then: Sequence[sa.Executable] = ()) -> None:
+        """Write the live counts, the heartbeat and what waits, and do some more in the same step."""
+        with self._telling, self._unwritten.taken() as found:
+
+            def more(db: sa.Connection) -> None:
+                found.write(db, self.number)
+                for statement in then:
+                    db.execute(statement)
+
+            row = self._tell(patience, more)
         if row and row.cancel_by:
             self._cancel()
         elif row and (row.held_by or self._is_late()):
@@ -298,7 +296,7 @@ class Recorder:
             self._overtaken.set()
             self._cancel()
 
-    def _tell(self, patience: float) -> sa.Row[Any] | None:
+    def _tell(self, patience: float, more: Callable[[sa.Connection], None]) -> sa.Row[Any] | None:
         """Write what has changed since the last time: of hundreds of streams that is one or two."""
         with self._lock:
             now = time.monotonic()
@@ -317,13 +315,15 @@ class Recorder:
         values = before.of_run(records, cpu, peak, read, written) | {"activity": activity}
         attempt = before.of_attempt(cpu, peak) | {"oom_kills": self._oom_kills()}
         done = False
+
+        def work(db: sa.Connection) -> sa.Row[Any] | None:
+            found = write_counts(db, (self.number, self.attempt), values, attempt, tasks, steps)
+            if found is not None:
+                more(db)
+            return found
+
         try:
-            row = self.store.transact(
-                lambda db: write_counts(
-                    db, (self.number, self.attempt), values, attempt, tasks, steps
-                ),
-                patience,
-            )
+            row = self.store.transact(work, patience)
             done = True
         finally:
             if not done:

@@ -133,10 +133,13 @@ class Engine:
             found = profiled(contract, task.first)
             contracts.learn(store, name, stream.name, found, number=self.recorder.number)
         adjusted = task.adjusted
-        self.recorder.set_aside(
-            stream.name, rejected=task.rejected, adjusted=sum(count for *_, count in adjusted)
+        self.recorder.end_task(
+            stream.name,
+            TaskState.SUCCEEDED,
+            changes=changes,
+            rejected=task.rejected,
+            adjusted=sum(count for *_, count in adjusted),
         )
-        self.recorder.end_task(stream.name, TaskState.SUCCEEDED, changes=changes)
         return Synced(
             stream.name, rows, changes, task.stored_columns(), task.rejected, task.violations, adjusted
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """The rows of one stream from the source into staging: read, checked and staged at the same time."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from aiia_pipelines.config.connector import Stream
-from aiia_pipelines.connectors.base import Batch, Position, Reading, Source
+from aiia_pipelines.connectors.base import Batch, Position, Reading, Source, Wired
 from aiia_pipelines.jobs.recorder import Recorder
 from aiia_pipelines.sync.destinations.base import Landing
 from aiia_pipelines.sync.faults import ContractBroken, Held, Stopped
@@ -30,6 +30,13 @@ class _Piece:
     rows: pa.RecordBatch
     rejected: pa.RecordBatch | None
     checkpoint: Mapping[str, Any] | None
+    wired: Wired | None  # the same rows as they came
+    blank: bool  # columns of `rows` tell of nothing but their NULLs
+
+    @property
+    def size(self) -> int:
+        """Count the bytes that are held."""
+        return int(self.rows.nbytes) + (self.wired.nbytes if self.wired else 0)
 
 
 @dataclass(kw_only=True)
@@ -95,8 +102,9 @@ class Pump:
         name, recorder = self.stream.name, self.recorder
         with out.filling():
             for batch in raw:
+                unseen = self._unseen(batch)
                 with recorder.step(name, "parse", last=False):
-                    parsed = self.sieve.parse(batch)
+                    parsed = self.sieve.parse(batch, unseen)
                 recorder.count(name, "parse", len(batch))
                 # The one size that rows of every kind have: drivers hand over anything from text to Arrow.
                 recorder.count(name, "extract", read=parsed.size)
@@ -112,8 +120,9 @@ class Pump:
                         "contract:max-rows",
                     )
                 if sifted.rows.num_rows or sifted.rejected is not None:
-                    piece = _Piece(sifted.rows, sifted.rejected, self._mark(reading, batch))
-                    out.put(piece, sifted.rows.nbytes)
+                    mark = self._mark(reading, batch)
+                    piece = _Piece(sifted.rows, sifted.rejected, mark, sifted.wired, bool(unseen))
+                    out.put(piece, piece.size)
 
     def _mark(self, reading: Reading, batch: Batch) -> Position | None:
         """Write down what another attempt needs to go on after this batch."""
@@ -137,8 +146,27 @@ class Pump:
                 if piece.rejected is not None:
                     landing.reject(piece.rejected)
                 if piece.rows.num_rows:
-                    landing.stage(piece.rows, piece.checkpoint)
+                    self._put(piece)
             recorder.sent(name, "commit", landing.sent)
+
+    def _put(self, piece: _Piece) -> None:
+        wired = piece.wired
+        if wired is not None and self.landing.forward(wired, piece.checkpoint):
+            return
+        rows = piece.rows
+        if piece.blank:
+            if wired is None:
+                raise AssertionError("rows of which columns are blank can only go on as they came")
+            rows = self.sieve.converted(wired)
+        self.landing.stage(rows, piece.checkpoint)
+
+    def _unseen(self, batch: Batch) -> Collection[str]:
+        """Tell the columns whose values nobody looks at on their way, because they go on as they came."""
+        if not isinstance(batch.rows, Wired) or not self.landing.takes(batch.rows.kinds):
+            return ()
+        if self.first is None:
+            return ()  # pandera wants to see these rows, and so does what is learned of a stream
+        return self.sieve.unruled & self.totals.uncounted
 
 
 def stop_if_asked(recorder: Recorder) -> None:
@@ -159,9 +187,9 @@ def _copy(rows: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _size(batch: Batch) -> int:
-    if isinstance(batch.rows, pa.RecordBatch):
-        return int(batch.rows.nbytes)
-    return len(batch) * len(batch.rows[0]) * _CELL if len(batch) else 0
+    if isinstance(batch.rows, Sequence):
+        return len(batch) * len(batch.rows[0]) * _CELL if len(batch) else 0
+    return int(batch.rows.nbytes)
 
 
 def _raise_first(done: list[Future[None]]) -> None:

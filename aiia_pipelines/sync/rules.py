@@ -115,7 +115,8 @@ class Rules:
         Raises:
             ContractBroken: A rule does not go with its column, or the Python schema cannot be used.
         """
-        rules = rules_of(contract)
+        self._rules = rules = rules_of(contract)
+        self._every = frozenset(column.name for column in contract.columns)
         self.names = [rule.key for rule in rules]
         self.found = Violations() if found is None else found
         self._gate = Gate(rules)
@@ -126,6 +127,13 @@ class Rules:
         )
         self._own = own_schema(schema) if schema else None
         self._first = True
+
+    @property
+    def columns(self) -> frozenset[str]:
+        """Name the columns whose values a rule looks at, beyond their NULLs; all with a schema of somebody's own."""
+        if self._own is not None:
+            return self._every
+        return frozenset(rule.column for rule in self._rules if rule.check != NOT_NULL)
 
     @property
     def violations(self) -> list[Violation]:

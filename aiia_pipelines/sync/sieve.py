@@ -2,14 +2,15 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from aiia_pipelines.connectors.base import Batch
+from aiia_pipelines.connectors.base import Batch, Wired
 from aiia_pipelines.sync._column import Values, convert, value_at
 from aiia_pipelines.sync.contract import Contract, ContractColumn
 from aiia_pipelines.sync.convert import masked, misfit, text_of
@@ -27,21 +28,29 @@ Reasons = dict[int, list[str]]
 
 @dataclass(frozen=True)
 class Parsed:
-    """The rows of a batch whose values fit; `misfits` tells the others by their place in the batch."""
+    """The rows of a batch whose values fit; `misfits` tells the others by their place in the batch.
+
+    `wired` are the same rows as they came, unless a value was changed.
+    """
 
     rows: pa.RecordBatch
     batch: Batch
     places: Places
     misfits: Reasons
-    size: int  # bytes of all rows that were read, as Arrow columns
+    size: int  # bytes of all rows that were read
+    wired: Wired | None = None
 
 
 @dataclass(frozen=True)
 class Sifted:
-    """The rows that may be staged, and those that are set aside, of the form `REJECTED`."""
+    """The rows that may be staged, and those that are set aside, of the form `REJECTED`.
+
+    `wired` are the same rows as they came. Where only those are to be staged, columns of `rows` may be blank.
+    """
 
     rows: pa.RecordBatch
     rejected: pa.RecordBatch | None = None
+    wired: Wired | None = None
 
 
 class Sieve:
@@ -80,8 +89,8 @@ class Sieve:
         """Make the fault that names the first broken rule and reports all."""
         return self._found.fault(stream)
 
-    def parse(self, batch: Batch) -> Parsed:
-        """Convert a batch and count its rows.
+    def parse(self, batch: Batch, unseen: Collection[str] = ()) -> Parsed:
+        """Convert a batch and count its rows; of `unseen` columns nobody wants to know more than the NULLs.
 
         Raises:
             ContractBroken: A value does not fit, and rows are not set aside.
@@ -90,23 +99,44 @@ class Sieve:
         self.rows += len(batch)
         places = Places(first, batch.where)
         misfits: Reasons = defaultdict(list)
+        wired = batch.rows if isinstance(batch.rows, Wired) else None
         arrays = []
-        read = self._contract.read_columns
-        for column, values in zip(read, _columns(batch, len(read)), strict=True):
-            converted = convert(column, values)
+        for column, (values, blank) in zip(
+            self._contract.read_columns, self._read(batch, unseen), strict=True
+        ):
+            if blank is not None:
+                arrays.append(blank)
+                continue
+            converted = convert(column, values())
             if converted.changed:
                 self._adjusted[column.name, str(column.on_lossy)] += converted.changed
+                wired = None
             if converted.misfits:
-                self._note(column, values, converted.misfits, places)
+                self._note(column, values(), converted.misfits, places)
                 for place in converted.misfits:
                     misfits[place].append(_reason(column.name, _exact_type(column)))
             arrays.append(converted.values)
-        size = sum(values.nbytes for values in arrays)
+        size = wired.arrow_bytes if wired else sum(values.nbytes for values in arrays)
         rows = self._contract.complete(arrays, len(batch))
+        wired = wired.bare() if wired else None
         if misfits:
             kept = np.setdiff1d(np.arange(len(batch)), np.fromiter(misfits, np.int64))
             rows, places = rows.take(pa.array(kept)), Places(first, batch.where, kept)
-        return Parsed(rows, batch, places, misfits, size)
+            wired = wired.only(kept) if wired else None
+        return Parsed(rows, batch, places, misfits, size, wired)
+
+    def _read(
+        self, batch: Batch, unseen: Collection[str]
+    ) -> Iterator[tuple[Callable[[], Values], pa.Array | None]]:
+        """Give the columns that are read: their values when asked for, or a blank one."""
+        read = self._contract.read_columns
+        if isinstance(batch.rows, Wired):
+            for place, column in enumerate(read):
+                blank = batch.rows.blank(place) if column.name in unseen else None
+                yield partial(batch.rows.column, place), blank
+        else:
+            for values in _columns(batch, len(read)):
+                yield partial(_same, values), None
 
     def sift(self, parsed: Parsed) -> Sifted:
         """Check the rules and tell good rows from bad ones.
@@ -116,8 +146,10 @@ class Sieve:
         """
         breaches = self._rules.check(parsed.rows, parsed.places)
         if not self._quarantine:
-            return Sifted(parsed.rows.slice(0, 0) if self.violations else parsed.rows)
-        reasons, rows = dict(parsed.misfits), parsed.rows
+            if self.violations:
+                return Sifted(parsed.rows.slice(0, 0))
+            return Sifted(parsed.rows, wired=parsed.wired)
+        reasons, rows, wired = dict(parsed.misfits), parsed.rows, parsed.wired
         for breach in breaches:
             if not len(breach.places):
                 raise self._found.fault("")
@@ -126,9 +158,27 @@ class Sieve:
                 reasons.setdefault(parsed.places.read(place), []).append(told)
         if breaches:
             bad = np.unique(np.concatenate([breach.places for breach in breaches]))
-            rows = rows.take(pa.array(np.setdiff1d(np.arange(rows.num_rows), bad)))
+            good = np.setdiff1d(np.arange(rows.num_rows), bad)
+            rows, wired = rows.take(pa.array(good)), wired.only(good) if wired else None
         self.rejected += len(reasons)
-        return Sifted(rows, self._set_aside(parsed, reasons) if reasons else None)
+        return Sifted(rows, self._set_aside(parsed, reasons) if reasons else None, wired)
+
+    @property
+    def unruled(self) -> frozenset[str]:
+        """Name the columns whose values no rule, change or report depends on."""
+        contract = self._contract
+        if self._quarantine or any(column.on_lossy for column in contract.columns):
+            return frozenset()
+        return frozenset(column.name for column in contract.columns) - self._rules.columns
+
+    def converted(self, rows: Wired) -> pa.RecordBatch:
+        """Convert rows that were counted and checked before."""
+        contract = self._contract
+        arrays = [
+            convert(column, rows.column(place)).values
+            for place, column in enumerate(contract.read_columns)
+        ]
+        return contract.complete(arrays, rows.num_rows)
 
     def dump(self) -> dict[str, Any]:
         """Write down what is counted, as JSON."""
@@ -176,10 +226,14 @@ class Sieve:
         return pa.RecordBatch.from_pylist(records, schema=REJECTED)
 
 
+def _same(values: Values) -> Values:
+    return values
+
+
 def _columns(batch: Batch, count: int) -> list[Values]:
-    if isinstance(batch.rows, pa.RecordBatch):
-        return list(batch.rows.columns)
-    return list(zip(*batch.rows, strict=True)) or [()] * count
+    if isinstance(batch.rows, Sequence):
+        return list(zip(*batch.rows, strict=True)) or [()] * count
+    return list(batch.rows.columns)
 
 
 def _exact_type(column: ContractColumn) -> str:

@@ -290,7 +290,7 @@ class StreamSync:
         return tuple((column, how, count) for (column, how), count in found.items())
 
     def _log(self, text: str) -> None:
-        self.recorder.log(Level.INFO, text)
+        self.recorder.note(text)
 
     def stored_columns(self) -> tuple[StoredColumn, ...]:
         """Describe the columns as they are stored."""

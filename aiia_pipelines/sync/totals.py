@@ -104,6 +104,12 @@ class Totals:
             for column in self.contract.columns
         }
 
+    @property
+    def uncounted(self) -> frozenset[str]:
+        """Name the columns of which at most the NULLs are counted."""
+        known = self._columns.items()
+        return frozenset(name for name, column in known if set(column.figures) <= {NULLS})
+
     def add(self, batch: pa.RecordBatch) -> None:
         """Take in what was read from the source."""
         self.rows += batch.num_rows

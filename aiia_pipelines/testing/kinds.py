@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, Protocol
 
-import pyarrow as pa
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -280,10 +279,10 @@ def reading_of(contract: Contract, **more: Any) -> Reading:  # noqa: ANN401 - th
 
 def rows_of(batch: Batch) -> Sequence[Sequence[Any]]:
     """Give the rows of a batch of either form."""
-    if isinstance(batch.rows, pa.RecordBatch):
-        columns = [column.to_pylist() for column in batch.rows.columns]
-        return list(zip(*columns, strict=True))
-    return batch.rows
+    if isinstance(batch.rows, Sequence):
+        return batch.rows
+    columns = [column.to_pylist() for column in batch.rows.columns]
+    return list(zip(*columns, strict=True))
 
 
 def converted(contract: Contract, batches: Sequence[Batch]) -> list[tuple[Any, ...]]:

@@ -124,9 +124,8 @@ def dry_run(store: JobStore, request_of: Any) -> int:
     with Recorder(store, number) as recorder:
         recorder.start_task("rows")
         recorder.count("rows", "validate", 9)
-        recorder.set_aside("rows", rejected=2, adjusted=1)
         changes = Changes(inserted=4, updated=2, unchanged=3, deleted=1)
-        recorder.end_task("rows", TaskState.SUCCEEDED, changes=changes)
+        recorder.end_task("rows", TaskState.SUCCEEDED, changes=changes, rejected=2, adjusted=1)
     store.finish(number)
     return number
 

@@ -30,7 +30,7 @@ def values(batches: Iterable[Batch]) -> list[tuple[Any, ...]]:
         for row in (
             batch.rows
             if isinstance(batch.rows, Sequence)
-            else zip(*batch.rows.to_pydict().values(), strict=True)
+            else zip(*(column.to_pylist() for column in batch.rows.columns), strict=True)
         )
     ]
 

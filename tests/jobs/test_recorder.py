@@ -200,6 +200,7 @@ def test_the_figures_of_both_sides_are_kept(
             "rows",
             [Figure(column="", figure="rows", source="10", destination=destination)],
         )
+        recorder.flush()
     with store.engine.connect() as db:
         query = "select source, destination, agrees from aiia.reconciliations where number = %s"
         assert db.exec_driver_sql(query, (number,)).one() == ("10", "10", True)

@@ -148,6 +148,10 @@ class Interrupted(PostgresLanding):
         super().stage(batch, checkpoint)
         raise KeyboardInterrupt
 
+    def forward(self, rows: Any, checkpoint: Any = None) -> bool:
+        super().forward(rows, checkpoint)
+        raise KeyboardInterrupt
+
 
 class InterruptedTooLate(PostgresLanding):
     """Somebody presses Ctrl-C when the rows are there already."""

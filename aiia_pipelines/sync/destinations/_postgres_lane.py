@@ -1,10 +1,12 @@
 """The two ways of Arrow batches into a staging table.
 
-The fast one is the Arrow driver's binary COPY, on a connection of its own. It takes the types whose binary
-form was seen to arrive exactly; streams with any other type go as CSV, which PostgreSQL parses itself.
+The Arrow driver's binary COPY, on a connection of its own, takes the types whose binary form was seen to arrive
+exactly; streams with any other type go as CSV, which PostgreSQL parses itself. Rows that came from PostgreSQL and
+keep their types are handed on byte by byte.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import adbc_driver_manager as adbc
@@ -15,13 +17,19 @@ import pyarrow.compute as pc
 from psycopg import sql
 
 from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import Wired
+from aiia_pipelines.sync.contract import ContractColumn
 from aiia_pipelines.sync.convert import arrow_type, masked
 from aiia_pipelines.sync.destinations._postgres_control import SAVE_CHECKPOINT, STAGING, Db
 from aiia_pipelines.sync.destinations._postgres_csv import as_csv
+from aiia_pipelines.sync.destinations._postgres_sql import names_of, type_of
 from aiia_pipelines.sync.faults import DestinationFault
 
 Kinds = Mapping[str, ColumnType]
 Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, no extension
+_TRAILER = b"\xff\xff"  # in place of a row
+_PARSED = ("json", "string")  # the binary form of json is its text, which PostgreSQL parses
 _GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
 _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
 
@@ -94,8 +102,8 @@ class ArrowLane:
         self._connection.rollback()
 
 
-class CsvLane:
-    """CSV COPY on the connection of the landing, which has to be sealed before it does anything else."""
+class CopyLane:
+    """COPY on the connection of the landing, which has to be sealed before it does anything else."""
 
     def __init__(self, db: Db) -> None:
         """Write on a connection in autocommit."""
@@ -111,13 +119,27 @@ class CsvLane:
         """Add a batch to a staging table, and tell how many bytes that took."""
         self._begin()
         content = as_csv(batch, kinds)
-        names = sql.SQL(", ").join(map(sql.Identifier, batch.schema.names))
-        statement = sql.SQL("copy {} ({}) from stdin (format csv)").format(
-            sql.Identifier(STAGING, table), names
-        )
-        with self._db.cursor() as cursor, cursor.copy(statement) as copy:
+        with self._copy(table, batch.schema.names, "csv") as copy:
             copy.write(content)
         return len(content)
+
+    def forward(self, table: str, rows: Wired, names: Sequence[str]) -> int:
+        """Add rows to some columns of a staging table as they came, and tell how many bytes that took."""
+        self._begin()
+        with self._copy(table, names, "binary") as copy:
+            copy.write(_HEADER)
+            for piece in rows.pieces():
+                copy.write(piece)
+            copy.write(_TRAILER)
+        return rows.nbytes
+
+    @contextmanager
+    def _copy(self, table: str, names: Sequence[str], form: str) -> Iterator[psycopg.Copy]:
+        statement = sql.SQL("copy {} ({}) from stdin (format {})").format(
+            sql.Identifier(STAGING, table), names_of(names), sql.SQL(form)
+        )
+        with self._db.cursor() as cursor, cursor.copy(statement) as copy:
+            yield copy
 
     def save(self, values: Values) -> None:
         """Write a checkpoint, in the transaction of the rows before it."""
@@ -134,6 +156,14 @@ class CsvLane:
         """Forget what was written since the last commit."""
         if self._db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._db.execute("rollback")
+
+
+def fit(columns: Sequence[ContractColumn], kinds: Sequence[ColumnType]) -> bool:
+    """Tell whether rows can go on as they came: every field is of the type of its column."""
+    return len(columns) == len(kinds) and all(
+        type_of(column.type) == type_of(kind) or (column.type.name, kind.name) == _PARSED
+        for column, kind in zip(columns, kinds, strict=True)
+    )
 
 
 def _sendable(batch: pa.RecordBatch, kinds: Kinds) -> pa.RecordBatch:
@@ -175,4 +205,4 @@ def lane_of(
     """Choose the way of a stream."""
     if all(map(goes_in_binary, kinds)) and (connection := arrow()) is not None:
         return ArrowLane(connection)
-    return CsvLane(db)
+    return CopyLane(db)

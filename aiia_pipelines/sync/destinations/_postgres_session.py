@@ -21,6 +21,7 @@ _OPTIONS = (
 _KEEPALIVE = {
     "connect_timeout": "20", "keepalives_idle": "10", "keepalives_interval": "5",
     "keepalives_count": "3", "tcp_user_timeout": "30000", "application_name": "aiia_pipelines",
+    "client_encoding": "UTF8",  # whatever the database keeps texts in
 }  # fmt: skip
 
 

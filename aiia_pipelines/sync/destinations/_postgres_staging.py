@@ -7,10 +7,10 @@ import pyarrow as pa
 from psycopg import sql
 
 from aiia_pipelines.config.types import ColumnType
-from aiia_pipelines.connectors.base import Position
+from aiia_pipelines.connectors.base import Position, Wired
 from aiia_pipelines.sync.destinations import _postgres_structure as structure
 from aiia_pipelines.sync.destinations._postgres_control import STAGING, Control, Db, as_json
-from aiia_pipelines.sync.destinations._postgres_lane import Lane
+from aiia_pipelines.sync.destinations._postgres_lane import CopyLane, Lane
 from aiia_pipelines.sync.destinations._postgres_sql import (
     column_list,
     names_of,
@@ -49,6 +49,7 @@ class Staging:
         self._plan = f"{load.plan} after {generation}" if load.plan else ""
         self._prefix = staging_prefix(load.connector, load.stream)
         self._kinds = {column.name: column.type for column in load.contract.columns}
+        self._read = [column.name for column in load.contract.read_columns]
         self._made: set[str] = set()
         self.sent = 0  # bytes
         self._lane: Lane | None = None
@@ -158,7 +159,23 @@ class Staging:
         way = self._begin(lane)
         if batch.num_rows:
             self.sent += way.write(self.name(ROWS), batch, self._kinds)
-            self._rows += batch.num_rows
+        self._reached(way, batch.num_rows, checkpoint)
+
+    def forward(
+        self, lane: Callable[[], CopyLane], rows: Wired, checkpoint: Position | None
+    ) -> bool:
+        """Add rows as they came; False when others went by a lane that cannot."""
+        self.make()
+        way = self._begin(lane)
+        if not isinstance(way, CopyLane):
+            return False
+        self.sent += way.forward(self.name(ROWS), rows, self._read)
+        self._reached(way, rows.num_rows, checkpoint)
+        return True
+
+    def _reached(self, way: Lane, rows: int, checkpoint: Position | None) -> None:
+        if rows:
+            self._rows += rows
             self._trailing = True
         if checkpoint is not None and self._plan:
             self._part += 1

@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from aiia_pipelines.connectors.base import Position
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import Position, Wired
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.contract import Contract
 
@@ -71,6 +72,14 @@ class Landing(Protocol):
 
     def stage(self, batch: pa.RecordBatch, checkpoint: Position | None = None) -> None:
         """Add a batch to the staged rows, in one step with the checkpoint that it reaches."""
+        ...
+
+    def takes(self, kinds: Sequence[ColumnType]) -> bool:
+        """Tell whether rows with fields of these types can be staged as they came."""
+        ...
+
+    def forward(self, rows: Wired, checkpoint: Position | None = None) -> bool:
+        """Stage rows as they came, without the columns that are absent at the source; False if it cannot."""
         ...
 
     def stage_keys(self, batch: pa.RecordBatch) -> None:

@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 import duckdb
 import pyarrow as pa
 
-from aiia_pipelines.connectors.base import Position
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import Position, Wired
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.destinations import _duckdb_apply as apply
 from aiia_pipelines.sync.destinations import _duckdb_control as control
@@ -168,6 +169,14 @@ class DuckdbLanding:
             self._make_staged()
             session.insert(self._db, self._staged, session.arrange(batch, self._load.contract))
         self.sent += batch.nbytes
+
+    def takes(self, kinds: Sequence[ColumnType]) -> bool:  # noqa: ARG002 - only PostgreSQL reads this form
+        """Take no rows as they came."""
+        return False
+
+    def forward(self, rows: Wired, checkpoint: Position | None = None) -> bool:  # noqa: ARG002
+        """Take no rows as they came."""
+        return False
 
     def stage_keys(self, batch: pa.RecordBatch) -> None:
         """Add to the keys that the source has now."""

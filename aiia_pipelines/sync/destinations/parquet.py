@@ -15,7 +15,8 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from aiia_pipelines.connectors.base import Position
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import Position, Wired
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.destinations import _duckdb_session as session
 from aiia_pipelines.sync.destinations import _duckdb_sql as text
@@ -169,6 +170,14 @@ class ParquetLanding:
         """Add a batch to a file that no log names."""
         with translated(self._place):
             self._staged.write(batch)
+
+    def takes(self, kinds: Sequence[ColumnType]) -> bool:  # noqa: ARG002 - only PostgreSQL reads this form
+        """Take no rows as they came."""
+        return False
+
+    def forward(self, rows: Wired, checkpoint: Position | None = None) -> bool:  # noqa: ARG002
+        """Take no rows as they came."""
+        return False
 
     def stage_keys(self, batch: pa.RecordBatch) -> None:
         """Add to the keys that the source has now."""

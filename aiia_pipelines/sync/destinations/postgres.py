@@ -14,7 +14,8 @@ import psycopg
 import pyarrow as pa
 from psycopg import sql
 
-from aiia_pipelines.connectors.base import Position
+from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors.base import Position, Wired
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.destinations import _postgres_figures as sums
 from aiia_pipelines.sync.destinations import _postgres_structure as structure
@@ -26,7 +27,7 @@ from aiia_pipelines.sync.destinations._postgres_faults import (
     overtaken,
     translated,
 )
-from aiia_pipelines.sync.destinations._postgres_lane import Lane, lane_of
+from aiia_pipelines.sync.destinations._postgres_lane import CopyLane, Lane, fit, lane_of
 from aiia_pipelines.sync.destinations._postgres_leftovers import drop_leftovers
 from aiia_pipelines.sync.destinations._postgres_plan import Plan, Planner, build_key
 from aiia_pipelines.sync.destinations._postgres_quarantine import publish
@@ -90,7 +91,7 @@ class PostgresLanding:
         self._staging.collect()
         self._staging.final = self._final()
         self._stage = self._staging.table()
-        self._keyed = False
+        self._keyed = self._handed_on = False
         self._plan: Plan | None = None
 
     def _refuse_contract(self) -> None:
@@ -145,10 +146,24 @@ class PostgresLanding:
         kinds = [column.type for column in self._load.contract.columns]
         return lane_of(kinds, self._session.arrow, self._db)
 
+    def _copy_lane(self) -> CopyLane:
+        return CopyLane(self._db)
+
     def stage(self, batch: pa.RecordBatch, checkpoint: Position | None = None) -> None:
         """Add a batch to the staging table, in one step with the checkpoint that it reaches."""
         with translated(self._place), fenced_when_gone(self._name, self._place):
             self._staging.write(self._lane, batch, checkpoint)
+
+    def takes(self, kinds: Sequence[ColumnType]) -> bool:
+        """Tell whether every field is of the type of its column; what is set aside takes the same lane then."""
+        self._handed_on = fit(self._load.contract.read_columns, kinds)
+        return self._handed_on
+
+    def forward(self, rows: Wired, checkpoint: Position | None = None) -> bool:
+        """Add rows to the staging table as they came, unless the stream has begun by the other lane."""
+        with translated(self._place), fenced_when_gone(self._name, self._place):
+            taken = self.takes(rows.kinds)
+            return taken and self._staging.forward(self._copy_lane, rows, checkpoint)
 
     def stage_keys(self, batch: pa.RecordBatch) -> None:
         """Add to the keys that the source has now."""
@@ -158,7 +173,7 @@ class PostgresLanding:
     def reject(self, rows: pa.RecordBatch) -> None:
         """Set rows aside until the commit."""
         with translated(self._place), fenced_when_gone(self._name, self._place):
-            self._staging.reject(self._lane, rows)
+            self._staging.reject(self._copy_lane if self._handed_on else self._lane, rows)
 
     def duplicates(self, columns: Sequence[str]) -> tuple[int, list[str]]:
         """Count the staged rows that share their values in these columns with another row."""

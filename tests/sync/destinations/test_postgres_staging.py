@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from aiia_pipelines.config.types import ColumnType
-from aiia_pipelines.sync.destinations._postgres_lane import ArrowLane, CsvLane, goes_in_binary
+from aiia_pipelines.sync.destinations._postgres_lane import ArrowLane, CopyLane, goes_in_binary
 from aiia_pipelines.sync.destinations.base import REJECTED
 from aiia_pipelines.sync.faults import DestinationFault
 from aiia_pipelines.sync.reconcile import compare, mismatch
@@ -86,8 +86,8 @@ def test_values_at_the_edges_arrive_exactly_and_reconcile_by_either_lane(
     landing = dock.land()
     binary = lane == "binary" and goes_in_binary(ColumnType.parse(kind))
     if not binary:
-        monkeypatch.setattr(landing, "_lane", lambda: CsvLane(landing._db))
-    assert isinstance(landing._lane(), ArrowLane if binary else CsvLane)
+        monkeypatch.setattr(landing, "_lane", lambda: CopyLane(landing._db))
+    assert isinstance(landing._lane(), ArrowLane if binary else CopyLane)
     batch = dock.batch(list(enumerate(values)))
     landing.stage(batch)
     totals = Totals(dock.contract(), "full")
