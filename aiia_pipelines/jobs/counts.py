@@ -1,6 +1,6 @@
 """The counts of a running job on their way into the store."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -214,6 +214,26 @@ def write_counts(
     if steps:
         db.execute(_steps_of(number), steps)
     return row
+
+
+def wishes(db: sa.Connection, number: int, attempt: int | None) -> sa.Row[Any] | None:
+    """Read who asked for a stop; None once this attempt has ended."""
+    asked: sa.Select[Any] = sa.select(JOB_RUNS.c.cancel_by, JOB_RUNS.c.held_by).where(
+        JOB_RUNS.c.number == number, JOB_RUNS.c.ended_at.is_(None), is_open(number, attempt)
+    )
+    return db.execute(asked).first()
+
+
+def task_begins(number: int, streams: Sequence[str]) -> sa.Update:
+    """Write that tasks are at work."""
+    mine = (TASKS.c.number == number, TASKS.c.stream.in_(streams))
+    return sa.update(TASKS).where(*mine).values(state=TaskState.RUNNING, started_at=_NOW)
+
+
+def task_waits(number: int, stream: str) -> sa.Update:
+    """Write that a task is left to a later attempt."""
+    mine = (TASKS.c.number == number, TASKS.c.stream == stream, TASKS.c.ended_at.is_(None))
+    return sa.update(TASKS).where(*mine).values(state=TaskState.RESCHEDULED)
 
 
 def task_ends(number: int, stream: str, values: dict[str, Any]) -> list[sa.Executable]:

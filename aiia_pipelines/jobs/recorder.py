@@ -18,8 +18,11 @@ from aiia_pipelines.jobs.counts import (
     Used,
     is_open,
     peak_memory,
+    task_begins,
     task_ends,
+    task_waits,
     used_before,
+    wishes,
     write_counts,
 )
 from aiia_pipelines.jobs.effort import Piece
@@ -28,7 +31,7 @@ from aiia_pipelines.jobs.log import Level, LogLine
 from aiia_pipelines.jobs.run import Changes, Figure
 from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.jobs.store import PATIENCE, JobStore
-from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, TASKS
+from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS
 from aiia_pipelines.jobs.traces import Traces, oom_kills
 from aiia_pipelines.jobs.unwritten import Unwritten
 
@@ -121,15 +124,12 @@ class Recorder:
 
     # -- tasks and steps --------------------------------------------------------------------
 
-    def start_task(self, stream: str) -> None:
-        """Mark a stream's task as running."""
-        self._tasks.setdefault(stream, self._before.task(stream))
-        self._open.add(stream)
-        self._write(
-            sa.update(TASKS)
-            .where(TASKS.c.number == self.number, TASKS.c.stream == stream)
-            .values(state=TaskState.RUNNING, started_at=_NOW)
-        )
+    def start_task(self, *streams: str) -> None:
+        """Mark the tasks of streams as running."""
+        for stream in streams:
+            self._tasks.setdefault(stream, self._before.task(stream))
+        self._open.update(streams)
+        self._write(task_begins(self.number, streams))
 
     def end_task(
         self,
@@ -166,15 +166,7 @@ class Recorder:
         """Leave a task to a later attempt."""
         self.flush()
         self._open.discard(stream)
-        self._write(
-            sa.update(TASKS)
-            .where(
-                TASKS.c.number == self.number,
-                TASKS.c.stream == stream,
-                TASKS.c.ended_at.is_(None),
-            )
-            .values(state=TaskState.RESCHEDULED)
-        )
+        self._write(task_waits(self.number, stream))
 
     @contextmanager
     def step(self, stream: str, name: str, *, last: bool = True) -> Iterator[None]:
@@ -287,6 +279,13 @@ class Recorder:
                     db.execute(statement)
 
             row = self._tell(patience, more)
+        self._heed(row)
+
+    def ask(self) -> None:
+        """Look whether somebody asked the run to stop, without telling anything."""
+        self._heed(self.store.transact(lambda db: wishes(db, self.number, self.attempt)))
+
+    def _heed(self, row: sa.Row[Any] | None) -> None:
         if row and row.cancel_by:
             self._cancel()
         elif row and (row.held_by or self._is_late()):

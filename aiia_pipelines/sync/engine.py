@@ -42,8 +42,7 @@ class Engine:
         """Sync the streams one after the other, giving each one's outcome as it is known."""
         source: Source | None = None
         over = threading.Event()
-        for stream in streams:
-            self.recorder.start_task(stream.name)
+        self.recorder.start_task(*(stream.name for stream in streams))
         try:
             source = self._connect(streams, over)
         except BaseException as fault:

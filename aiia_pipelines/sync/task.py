@@ -258,7 +258,7 @@ class StreamSync:
         """Decide between the commit and a cancel: the last commit of a run is not followed by any."""
         if not self.last:
             # What the last pulse knew is up to a second old; here it decides whether readers see new rows.
-            self.recorder.flush()
+            self.recorder.ask()
             stop_if_asked(self.recorder)
         elif self.recorder.seal():
             self.sealed = True
