@@ -10,6 +10,7 @@ import pyarrow as pa
 from aiia_pipelines.config.connector import Stream
 from aiia_pipelines.connectors.base import Batch, Position, Reading, Source, Wired
 from aiia_pipelines.jobs.recorder import Recorder
+from aiia_pipelines.sync import profiles
 from aiia_pipelines.sync.destinations.base import Landing
 from aiia_pipelines.sync.faults import ContractBroken, Held, Stopped
 from aiia_pipelines.sync.flow import Abandoned, Channel
@@ -18,7 +19,6 @@ from aiia_pipelines.sync.totals import Totals
 
 # Bytes that may wait between two threads; with what the threads hold, a worker stays far below 400 MiB.
 WAITING = 32 * 1024 * 1024
-PROFILED = 1000  # rows of which the profile of a stream is made
 _CELL = 48  # bytes that a Python value is taken for before it is an Arrow value
 _PATIENCE = 5.0  # seconds for a thread to notice that nobody wants its batches
 
@@ -183,7 +183,7 @@ def stop_if_asked(recorder: Recorder) -> None:
 
 
 def _copy(rows: pa.RecordBatch) -> pa.RecordBatch:
-    return rows.take(pa.array(range(min(rows.num_rows, PROFILED)), pa.int64()))
+    return rows.take(pa.array(range(min(rows.num_rows, profiles.ROWS)), pa.int64()))
 
 
 def _size(batch: Batch) -> int:

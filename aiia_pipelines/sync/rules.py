@@ -159,6 +159,8 @@ class Rules:
 
     def _gatekept(self, batch: pa.RecordBatch, places: Places) -> list[Breach]:
         """Let pandera see the first batch, and later only the rows that the gate stops."""
+        if not self._rules:
+            return []
         if self._first:
             self._first = False
             return self._validated(self._gated, batch, None, places)

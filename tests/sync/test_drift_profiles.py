@@ -106,7 +106,7 @@ def test_the_first_rows_of_a_source_are_looked_at_and_the_rest_is_not_read() -> 
     source = Rows(Batch([(1, "a"), (2, None)]), Batch([(3, "b")]))
     found = sampled(source, STREAM, ["n", "t"])  # type: ignore[arg-type]
     assert found == {"n": profile_of([1, 2]), "t": profile_of(["a", None])}
-    assert source.asked == SimpleNamespace(closed=True, rows=1000, names=["n", "t"])
+    assert source.asked == SimpleNamespace(closed=True, rows=200, names=["n", "t"])
 
 
 def test_arrow_batches_are_looked_at_alike() -> None:
