@@ -103,6 +103,7 @@ class StreamSync:
             contract=contract,
             delete=stream.delete,
             plan=hashlib.sha256(plan.encode()).hexdigest(),
+            trial=self.wish.dry_run,
         )
 
     def _land(self, landing: Landing, contract: Contract) -> tuple[int, Changes]:
