@@ -23,6 +23,7 @@ from aiia_pipelines.sync.destinations._postgres_control import Control, Db, set_
 from aiia_pipelines.sync.destinations._postgres_faults import (
     fenced_when_gone,
     lost,
+    needed_by_others,
     overtaken,
     translated,
 )
@@ -248,8 +249,9 @@ class PostgresLanding:
             raise AssertionError("match() comes first, and commit() gets its result")
         moment = sql.Literal(at)
         try:
-            for step in self._plan.steps(moment):
-                self._do(step)
+            with needed_by_others(self._name, self._place):
+                for step in self._plan.steps(moment):
+                    self._do(step)
         except psycopg.errors.DuplicateTable as taken:
             raise overtaken(self._name, self._place) from taken
         if self._staging.has(REJECTED):
