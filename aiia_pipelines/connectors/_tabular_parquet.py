@@ -240,7 +240,7 @@ class ParquetReader:
             )
         names = Counter(self._schema.names)
         if names.total() > MAX_COLUMNS:
-            raise too_large(self._name, f"has more than {MAX_COLUMNS:,} columns.")
+            raise malformed(self._name, f"has more than {MAX_COLUMNS:,} columns.")
         if twice := next((name for name, times in names.items() if times > 1), None):
             raise malformed(self._name, f"has two columns named '{twice}'.")
 
