@@ -32,6 +32,9 @@ select conname, array(
   join pg_attribute a on a.attrelid = conrelid and a.attnum = k.attnum order by place)
 from pg_constraint where conrelid = to_regclass(%s) and contype = 'p'"""
 
+_LONGEST_NAME = 63  # bytes; the server cuts what is longer
+_SYSTEM = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
+
 SCHEMA_GRANTS = """
 select 1 from pg_default_acl join pg_namespace n on n.oid = defaclnamespace
 where nspname = %s and defaclobjtype = 'r' and pg_get_userbyid(defaclrole) = current_user"""
@@ -90,6 +93,15 @@ def wanted(contract: Contract, added: Mapping[str, str]) -> Structure:
     key = (*contract.key, *start)
     filled = {column.name for column in contract.columns if not column.nullable}
     return Structure(columns | dict(added), frozenset(filled | set(key)), key)
+
+
+def refused_name(name: str) -> str:
+    """Tell why no column can have a name; nothing when it can."""
+    if not name:
+        return "it is empty"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"it has more than {_LONGEST_NAME} bytes"
+    return "PostgreSQL has a column of its own by that name" if name in _SYSTEM else ""
 
 
 def create(table: sql.Identifier, new: Structure) -> Iterator[sql.Composed]:

@@ -103,6 +103,12 @@ class PostgresLanding:
                     f" mode {self._load.mode} adds: give it another one under `columns:`.",
                     "destination:rejected",
                 )
+            if why := structure.refused_name(column.name):
+                raise DestinationFault(
+                    f"No column of {self._name} can be called '{column.name[:70]}': {why};"
+                    " give it another name under `columns:`.",
+                    "contract:column",
+                )
             if column.type.item is not None and column.type.item.item is not None:
                 raise DestinationFault(
                     f"Column '{column.name}' of {self._name} is a list of lists, which PostgreSQL"
