@@ -30,12 +30,13 @@ def _range(low: int | None, high: int | None) -> str:
     return f"at most {high:,}" if low is None else f"{low:,} to {high:,}"
 
 
-def not_empty(contract: Contract, stream: Stream, landing: Landing) -> None:
-    """Refuse to replace or delete everything because a source that had rows has none."""
+def not_empty(contract: Contract, stream: Stream, landing: Landing, *, rejected: int = 0) -> None:
+    """Refuse to replace or delete everything because a source that had rows has none, or no valid ones."""
     follows = stream.mode == "replace" or stream.delete != "none"
     if contract.min_rows is None and follows and landing.live_rows():
         raise ContractBroken(
-            f"The source has no rows of {stream.name}, the destination has; if that is right,"
+            f"The source has no {'valid ' if rejected else ''}rows of {stream.name}, the destination"
+            " has; if that is right,"
             " set `checks: {row_count: {min: 0}}`.",
             "contract:empty",
         )

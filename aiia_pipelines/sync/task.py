@@ -177,8 +177,8 @@ class StreamSync:
         elif sieve.violations:
             raise sieve.fault(name)
         guards.row_count(contract, name, sieve.rows)
-        if sieve.rows == 0 and reading.since is None:
-            guards.not_empty(contract, self.stream, landing)
+        if sieve.rows == sieve.rejected and reading.since is None:
+            guards.not_empty(contract, self.stream, landing, rejected=sieve.rejected)
         guards.unique(contract, name, landing)
 
     def _tell(self, sieve: Sieve) -> None:
@@ -200,9 +200,7 @@ class StreamSync:
         complete = reading.since is None
         with recorder.step(stream.name, "match"):
             if stream.delete != "none" and not complete:
-                for keys in self._keys():
-                    landing.stage_keys(keys)
-                    recorder.count(stream.name, "match", read=keys.nbytes)
+                self._stage_keys(landing)
                 recorder.sent(stream.name, "match", landing.sent)
             changes = landing.match(complete=complete)
             guards.mass_delete(stream, landing, changes)
@@ -210,6 +208,16 @@ class StreamSync:
             if stream.mode != "history":
                 guards.none_lost(stream, landing, changes, at_source)
         return changes
+
+    def _stage_keys(self, landing: Landing) -> None:
+        listed = 0
+        for keys in self._keys():
+            landing.stage_keys(keys)
+            listed += keys.num_rows
+            self.recorder.count(self.stream.name, "match", read=keys.nbytes)
+        if not listed and self.contract is not None:
+            # Nothing new was read because nothing is there any more.
+            guards.not_empty(self.contract, self.stream, landing)
 
     def _keys(self) -> Iterator[pa.RecordBatch]:
         """Read the keys of all rows that the source has in this snapshot."""
