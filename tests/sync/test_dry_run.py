@@ -1,4 +1,4 @@
-"""A dry run tells what a sync would do, and leaves every destination as it is."""
+"""A dry run tells what a sync would do, and leaves every destination as it is; so does an Error."""
 
 from contextlib import closing
 from dataclasses import dataclass
@@ -107,6 +107,31 @@ def test_a_dry_run_leaves_every_byte_and_tells_what_would_change(bench: Any, pla
     assert place.contents() != before
     with bench.store.engine.connect() as db:
         assert db.exec_driver_sql("select count(*) from aiia.schema_history").scalar() > learned
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"columns": {"note": {"type": "string", "checks": {"ne": "bad"}}}}, "value-invalid"),
+        ({"checks": {"unique": ["note"]}}, "duplicate-key"),
+        ({"checks": {"row_count": {"min": 1000}}}, "row-count"),
+        ({"max_delete": 0}, "mass-delete"),
+    ],
+)
+def test_an_error_leaves_every_byte(
+    bench: Any, place: Place, more: dict[str, Any], code: str
+) -> None:
+    fill(bench, 30)
+    stream = {key: FOLLOWED[key] for key in ("name", "table", "mode", "key", "delete")}
+    first = bench.sync(stream, destination=open_destination(place.url), drift="add_only")
+    assert first.state == "Completed", first.log
+    change(bench)
+    bench.source.execute("update public.rows set note = 'x' where id = 3")
+    before = place.contents()
+    done = bench.sync(stream | more, destination=open_destination(place.url), drift="add_only")
+    assert done.state == "Error", done.log
+    assert done.code == code
+    assert place.contents() == before
 
 
 def test_a_first_dry_run_makes_no_table(bench: Any, place: Place) -> None:
