@@ -197,7 +197,8 @@ class StreamSync:
 
     def _match(self, landing: Landing, reading: Reading) -> Changes:
         stream, recorder = self.stream, self.recorder
-        complete = reading.since is None
+        # Rows that were set aside are not among the staged ones, and not gone either.
+        complete = reading.since is None and not (self.rejected and stream.delete != "none")
         with recorder.step(stream.name, "match"):
             if stream.delete != "none" and not complete:
                 self._stage_keys(landing)
@@ -224,14 +225,15 @@ class StreamSync:
         if self.contract is None:
             raise AssertionError("the contract comes first")
         keys = self.contract.only(self.stream.key)
-        sieve = Sieve(keys, quarantine=False, schema=None)
+        aside = self.connector.on_invalid == "quarantine"
+        sieve = Sieve(keys, quarantine=aside, schema=None)
         names = [column.source for column in keys.columns]
         # Also when no batch comes: a source without rows has lost all of them.
         yield pa.RecordBatch.from_pylist([], keys.schema)
         for batch in self.source.batches(self.stream, Reading(names=names)):
             stop_if_asked(self.recorder)
             yield sieve.sift(sieve.parse(batch)).rows
-        if sieve.violations:
+        if sieve.violations and not aside:
             raise sieve.fault(self.stream.name)
 
     def _reconcile(self, landing: Landing, totals: Totals) -> None:
