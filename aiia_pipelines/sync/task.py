@@ -206,8 +206,7 @@ class StreamSync:
             changes = landing.match(complete=complete)
             guards.mass_delete(stream, landing, changes)
             at_source = self.source.rows_until(stream, reading) if reading.until else None
-            if stream.mode != "history":
-                guards.none_lost(stream, landing, changes, at_source)
+            guards.none_lost(stream, landing, changes, at_source)
         return changes
 
     def _stage_keys(self, landing: Landing) -> None:

@@ -110,3 +110,41 @@ def test_hard_values_of_sqlite_arrive_as_they_are_or_end_as_error(
     assert ended.code == "value-invalid", ended.log
     assert "Column 'd', row 1" in ended.log
     assert bench.arrived("id::text, n::text, d::text, b::text") == expected
+
+
+EDGES: list[dict[str, Any]] = [
+    {"mode": "upsert", "key": ["id"]},
+    {"mode": "upsert", "key": ["id"], "delete": "soft"},
+    {"mode": "upsert", "key": ["id"], "delete": "hard"},
+    {"mode": "history", "key": ["id"]},
+    {"mode": "history", "key": ["id"], "delete": "soft"},
+    {"mode": "append"},
+]
+
+
+@pytest.mark.parametrize("mode", EDGES, ids=str)
+def test_a_row_committed_late_behind_the_cursor_is_read_again_or_ends_as_error(
+    bench: Any, maria: Any, mode: dict[str, Any]
+) -> None:
+    maria.execute(
+        "create table t (id int primary key, s text, at datetime(6))",
+        "insert into t values (1, 'a', '2024-01-01 00:00:01')",
+    )
+    bench.opened = lambda: open_source(maria.options())
+    stream = {"name": "rows", "table": "t", "cursor": "at"} | mode
+    assert bench.sync(stream).state == "Completed"
+    facts = {"database": maria.name, "autocommit": False}
+    with closing(maria.server.connect(**facts)) as late, late.cursor() as cursor:
+        cursor.execute("insert into t values (2, 'late', '2024-01-01 00:00:02')")
+        maria.execute("insert into t values (3, 'c', '2024-01-01 00:00:03')")
+        assert bench.sync(stream).state == "Completed"
+        late.commit()
+    before = bench.arrived("id, s")
+    ended = bench.sync(stream)
+    assert (ended.state, ended.code) == ("Error", "reconciliation-mismatch"), ended.log
+    assert "Rows of rows are missing: the source has 3 up to this cursor" in ended.log
+    assert bench.arrived("id, s") == before
+    if "key" in mode:
+        # The remedy that the sentence tells.
+        assert bench.sync(stream | {"lookback": "1h"}).state == "Completed"
+        assert bench.arrived("id, s") == [(1, "a"), (2, "late"), (3, "c")]
