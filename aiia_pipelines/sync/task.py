@@ -50,6 +50,7 @@ class StreamSync:
     found: Sequence[SourceColumn] = ()
     contract: Contract | None = None
     sieve: Sieve | None = None
+    short: int = 0  # rows up to the cursor that the destination lacks because they were set aside
     first: pa.RecordBatch | None = None  # some of the rows, for what is learned of a stream
 
     def run(self, uid: str, learned: Sequence[LearnedColumn] | None) -> tuple[int, Changes]:
@@ -153,7 +154,7 @@ class StreamSync:
                 " Take mode upsert with a key, or replace.",
                 "config:invalid",
             )
-        since = None if self.wish.full else landing.position()
+        since, self.short = (None, 0) if self.wish.full else guards.unpacked(landing.position())
         reading = replace(whole, since=since)
         until = self.source.position(self.stream, reading)
         if until is None:
@@ -206,7 +207,8 @@ class StreamSync:
             changes = landing.match(complete=complete)
             guards.mass_delete(stream, landing, changes)
             at_source = self.source.rows_until(stream, reading) if reading.until else None
-            guards.none_lost(stream, landing, changes, at_source)
+            may_lack = self.short + self.rejected
+            self.short = guards.none_lost(stream, landing, changes, at_source, may_lack=may_lack)
         return changes
 
     def _stage_keys(self, landing: Landing) -> None:
@@ -256,7 +258,8 @@ class StreamSync:
             return
         with recorder.step(name, "commit"):
             try:
-                landing.commit(rows, changes, reading.until, seal=self._seal)
+                position = guards.packed(reading.until, self.short)
+                landing.commit(rows, changes, position, seal=self._seal)
             except DestinationFault:
                 if self.sealed:
                     recorder.unseal()

@@ -148,3 +148,25 @@ def test_a_row_committed_late_behind_the_cursor_is_read_again_or_ends_as_error(
         # The remedy that the sentence tells.
         assert bench.sync(stream | {"lookback": "1h"}).state == "Completed"
         assert bench.arrived("id, s") == [(1, "a"), (2, "late"), (3, "c")]
+
+
+@pytest.mark.parametrize("mode", [EDGES[0], EDGES[4], EDGES[5]], ids=str)
+def test_rows_that_are_set_aside_are_not_missing_behind_the_cursor(
+    bench: Any, maria: Any, mode: dict[str, Any]
+) -> None:
+    maria.execute(
+        "create table t (id int primary key, s varchar(9), at datetime(6))",
+        "insert into t values (1, 'a', '2024-01-01 00:00:01'), (2, 'bad', '2024-01-01 00:00:02')",
+    )
+    bench.opened = lambda: open_source(maria.options())
+    columns = {"s": {"type": "string", "checks": {"ne": "bad"}}}
+    stream = {"name": "rows", "table": "t", "cursor": "at", "columns": columns} | mode
+    facts = {"on_invalid": "quarantine", "max_invalid": "50%"}
+    assert bench.sync(stream, **facts).state == "Completed"
+    maria.execute("insert into t values (3, 'c', '2024-01-01 00:00:03')")
+    done = bench.sync(stream, **facts)
+    assert done.state == "Completed", done.log
+    assert bench.arrived("id, s") == [(1, "a"), (3, "c")]
+    # What else is missing is still noticed.
+    maria.execute("insert into t values (4, 'late', '2023-01-01')")
+    assert bench.sync(stream, **facts).code == "reconciliation-mismatch"
