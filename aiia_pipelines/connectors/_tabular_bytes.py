@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _ENDINGS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2", ".zip": "zip"}
 # A small file of one repeated byte is no bomb, whatever its ratio.
-_HARMLESS = 32 << 20
+HARMLESS = 32 << 20
 _SPOOL = 1 << 20
 _MOST_MEMBERS = 10_000
 # The directory of an archive is read whole; an entry takes at least 46 bytes of it.
@@ -104,7 +104,7 @@ class Bounded(io.RawIOBase):
                 self._name,
                 f"more than {self._most:,} bytes uncompressed; raise max_bytes of the source if that is right.",
             )
-        if self._stored is None or self._read < _HARMLESS:
+        if self._stored is None or self._read < HARMLESS:
             return
         if self._read > self._ratio * max(self._stored, 1):
             raise too_large(
@@ -241,7 +241,7 @@ def check_archive(raw: BinaryIO, name: str, limits: LimitOptions) -> None:
     unfolded = sum(entry.file_size for entry in entries)
     if unfolded > limits.max_bytes:
         raise too_large(name, f"unfolds to {unfolded:,} bytes; max_bytes is {limits.max_bytes:,}.")
-    if unfolded > _HARMLESS and unfolded > limits.max_ratio * max(size, 1):
+    if unfolded > HARMLESS and unfolded > limits.max_ratio * max(size, 1):
         raise too_large(
             name,
             f"unfolds to {unfolded // max(size, 1):,} times its size, like a compression bomb;"

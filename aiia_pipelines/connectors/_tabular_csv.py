@@ -15,8 +15,10 @@ from aiia_pipelines.connectors._tabular_records import (
     Broken,
     Cursor,
     Record,
+    in_single_quotes,
     numberlike,
     records,
+    torn_line_end,
 )
 from aiia_pipelines.connectors._tabular_text import count_lines, last_line_end, utf8_blocks
 from aiia_pipelines.connectors.base import SourceFault
@@ -142,6 +144,9 @@ class CsvReader:
         """Let Arrow split lines on which it and the strict grammar agree; None for all others."""
         if self._blank is not None or not is_plain(piece, self._layout):
             return None
+        dialect = self._layout.dialect
+        if self._doubtful(piece) is not None or torn_line_end(piece, dialect) is not None:
+            return None
         try:
             table = split(piece, self._layout, self._wanted)
         except pa.ArrowInvalid:
@@ -184,6 +189,7 @@ class CsvReader:
         except Broken as broken:
             raise self._fault(broken.line, f"{broken}.") from broken
         self._check_line_ends(cursor)
+        self._check_doubts(text[: cursor.position].encode())
         self._rest = text[cursor.position :].encode() + self._rest
         self._line = cursor.line
         if not rows:
@@ -278,6 +284,27 @@ class CsvReader:
     def _check_record(self, data: bytes, line: int) -> None:
         if len(data) > LARGEST_RECORD:
             raise _huge(self._name, line)
+
+    def _doubtful(self, data: bytes) -> int | None:
+        dialect = self._layout.dialect
+        if self._options.quote is not None or dialect.quote != '"' or self._layout.width == 1:
+            return None
+        return in_single_quotes(data, dialect)
+
+    def _check_doubts(self, data: bytes) -> None:
+        torn = torn_line_end(data, self._layout.dialect)
+        if torn is not None:
+            raise self._fault(
+                self._line + count_lines(data[:torn]),
+                "delimiters stand between carriage return and line feed.",
+            )
+        place = self._doubtful(data)
+        if place is not None:
+            raise self._fault(
+                self._line + count_lines(data[:place]),
+                "single quotes enclose a delimiter, and the file is quoted by double ones; state"
+                " `quote: '\"'` if these are text.",
+            )
 
     def _check_line_ends(self, cursor: Cursor) -> None:
         if self._layout.width == 1 and cursor.lone_cr and cursor.line_feed:

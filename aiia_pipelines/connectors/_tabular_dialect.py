@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from aiia_pipelines.connectors._tabular_bytes import malformed
-from aiia_pipelines.connectors._tabular_options import NO_MARK, FormatOptions
+from aiia_pipelines.connectors._tabular_options import MAX_COLUMNS, NO_MARK, FormatOptions
 from aiia_pipelines.connectors._tabular_records import (
     Broken,
     Cursor,
@@ -20,9 +20,10 @@ from aiia_pipelines.connectors.base import SourceFault
 
 _DELIMITERS = ",;\t|:"
 _SAMPLE = 500
+_BLANKS = 10_000  # lines after which a sample of nothing else ends
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)")
 _SEPARATOR_LINE = re.compile(r"sep=(.)(?:\r\n|\r|\n)", re.IGNORECASE)
-_SINGLE_QUOTED = re.compile(r"(?:^|[,;\t|:])'[^'\r\n]*'(?=$|[,;\t|:\r\n])", re.MULTILINE)
+_SINGLE_QUOTED = re.compile(r"(?:^|[,;\t|:])'(?:[^'\r\n]|'')*+'(?=$|[,;\t|:\r\n])", re.MULTILINE)
 _MARKUP = re.compile(r"\s*<(?:!doctype|html|\?xml|head|body|error)", re.IGNORECASE)
 _JSON = re.compile(r"\s*(?:\{\s*\"|\[\s*[\[{])")
 
@@ -120,7 +121,13 @@ def _detected(head: _Head, options: FormatOptions, delimiter: str | None) -> _Tr
     if len(rivals) > 1:
         found = " or ".join(sorted(map(repr, rivals)))
         raise malformed(head.name, f"could be separated by {found}; state the `delimiter`.")
-    return _quoted_best(tables)
+    best = _quoted_best(tables)
+    others = [t for t in tables if t.dialect.quote != best.dialect.quote == '"']
+    if any(max(t.widths) != max(best.widths) for t in others):
+        raise malformed(
+            head.name, "has other columns when single quotes enclose fields; state the `quote`."
+        )
+    return best
 
 
 def _rivals(trials: Sequence[_Trial], chosen: _Trial) -> list[_Trial]:
@@ -177,7 +184,7 @@ def _trial(head: _Head, dialect: Dialect) -> _Trial:
                 trial.blank_lines.append(row.line)
             else:
                 trial.rows.append(row)
-            if len(trial.rows) == _SAMPLE:
+            if len(trial.rows) == _SAMPLE or len(trial.blank_lines) == _BLANKS:
                 break
     except Broken as broken:
         trial.broken = broken
@@ -271,6 +278,8 @@ def _names(
         names.pop()
     else:
         trailing = False
+    if len(names) > MAX_COLUMNS:
+        raise malformed(place, f"has {len(names):,} columns; {MAX_COLUMNS:,} may be.")
     _check_names(place, names)
     if options.header is None and all(numberlike(value) for value in names):
         raise malformed(

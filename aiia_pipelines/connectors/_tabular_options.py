@@ -8,6 +8,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 _GIB = 1 << 30
 _EITHER_END = "\r\n\0"
 NO_MARK = "none"
+# As many as a worksheet can have; more stand in hostile files, and no destination holds them.
+MAX_COLUMNS = 16_384
 _MODEL = ConfigDict(extra="forbid", frozen=True, strict=True, hide_input_in_errors=True)
 
 

@@ -1,24 +1,32 @@
 """Parquet files: row group by row group, with every value as it is stored."""
 
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from decimal import Decimal
-from typing import Any, BinaryIO
+from functools import cached_property
+from typing import BinaryIO
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from aiia_pipelines.config.types import ColumnType
-from aiia_pipelines.connectors._tabular_bytes import malformed, too_large
-from aiia_pipelines.connectors._tabular_options import LimitOptions
-from aiia_pipelines.connectors.base import SourceColumn
+from aiia_pipelines.connectors._tabular_bytes import HARMLESS, malformed, too_large
+from aiia_pipelines.connectors._tabular_documents import as_json, is_list
+from aiia_pipelines.connectors._tabular_options import MAX_COLUMNS, LimitOptions
+from aiia_pipelines.connectors._tabular_pages import Unreadable, page_sizes
+from aiia_pipelines.connectors._tabular_records import MAX_CELL
+from aiia_pipelines.connectors._tabular_unfold import pieces
+from aiia_pipelines.connectors.base import SourceColumn, SourceFault
 
 _TARGET = 16 << 20
 _LARGEST_GROUP = 4 << 30
 _LARGEST_FOOTER = 64 << 20
+# A page is unpacked whole, however few of its rows are wanted.
+_LARGEST_PAGE = 256 << 20
+_MEASURED = 16  # rows at a time, of columns whose values begin like the one before
+_REPEATING = {"RLE_DICTIONARY", "PLAIN_DICTIONARY"}
+_TEXTS = {"NONE", "STRING", "JSON", "BSON", "ENUM"}
 _MAGIC = b"PAR1"
 _SIMPLE = {
     pa.bool_(): "bool", pa.int8(): "int16", pa.int16(): "int16", pa.int32(): "int32",
@@ -47,18 +55,30 @@ class ParquetReader:
             SourceFault: It is damaged, or announces more than the limits allow.
         """
         self._name = name
+        self._stream = stream
+        self._limits = limits
         self._check_footer(stream)
+        self._file = self._opened()
+        self._schema: pa.Schema = self._file.schema_arrow
+        self._check_sizes()
+        self._unpacked = self._unfolded = 0  # bytes so far
+
+    def _opened(
+        self, about: pq.FileMetaData | None = None, repeating: Sequence[str] = ()
+    ) -> pq.ParquetFile:
         with self._damage():
-            self._file = pq.ParquetFile(
-                stream,
+            found = pq.ParquetFile(
+                self._stream,
+                metadata=about,
                 pre_buffer=False,
                 buffer_size=1 << 20,
+                read_dictionary=list(repeating),
                 thrift_string_size_limit=_LARGEST_FOOTER,
                 thrift_container_size_limit=1_000_000,
                 page_checksum_verification=True,
             )
-            self._schema: pa.Schema = self._file.schema_arrow
-        self._check_sizes(limits)
+            _ = found.schema_arrow
+        return found
 
     def columns(self) -> list[SourceColumn]:
         """Describe the columns."""
@@ -76,26 +96,79 @@ class ParquetReader:
         fields = [self._schema.field(name) for name in names]
         converts = [_converter(field.type) for field in fields]
         places = [self._schema.get_field_index(name) for name in names]
+        before = 0
         for group in range(self._file.metadata.num_row_groups):
             for batch in self._group(group, names, batch_rows):
-                by_name = dict(zip(batch.schema.names, batch.columns, strict=True))
-                arrays = [
-                    self._converted(convert, by_name[name])
-                    for name, convert in zip(names, converts, strict=True)
-                ]
-                yield pa.RecordBatch.from_arrays(arrays, names=list(map(str, places)))
+                for piece in self._pieces(batch, before):
+                    by_name = dict(zip(piece.schema.names, piece.columns, strict=True))
+                    arrays = [
+                        self._converted(convert, by_name[name])
+                        for name, convert in zip(names, converts, strict=True)
+                    ]
+                    yield pa.RecordBatch.from_arrays(arrays, names=list(map(str, places)))
+                before += batch.num_rows
+
+    def _pieces(self, batch: pa.RecordBatch, before: int) -> Iterator[pa.RecordBatch]:
+        """Cut a batch to what its repeated texts unfold to."""
+        for piece, size in pieces(batch, _TARGET):
+            self._unfolded += size
+            if piece.num_rows == 1 and size > MAX_CELL:
+                place = f"{self._name}, row {before + 1:,}"
+                sentence = f"{place}: a value of more than {MAX_CELL >> 20} MiB."
+                raise SourceFault(sentence, "contract:value", place=place)
+            self._check_total(self._unfolded)
+            before += piece.num_rows
+            yield piece
 
     def _group(self, group: int, names: Sequence[str], batch_rows: int) -> Iterator[pa.RecordBatch]:
         about = self._file.metadata.row_group(group)
-        row_bytes = max(1, about.total_byte_size // max(1, about.num_rows))
-        rows = max(1, min(batch_rows, _TARGET // row_bytes))
-        found = self._file.iter_batches(rows, row_groups=[group], columns=list(names))
+        chunks = [about.column(place) for place in range(about.num_columns)]
+        chunks = [chunk for chunk in chunks if chunk.path_in_schema.partition(".")[0] in set(names)]
+        for chunk in chunks:
+            self._check_pages(chunk)
+        # A repeated value is stored once, and a number beside each of its places.
+        size = max(about.total_byte_size, 8 * sum(chunk.num_values for chunk in chunks))
+        rows = max(1, min(batch_rows, _TARGET // max(1, size // max(1, about.num_rows))))
+        repeating = [chunk.path_in_schema for chunk in chunks if self._repeats(chunk)]
+        file = self._opened(self._file.metadata, repeating) if repeating else self._file
+        growing = {
+            chunk.path_in_schema.partition(".")[0]
+            for chunk in chunks
+            if "DELTA_BYTE_ARRAY" in chunk.encodings
+        }
+        if growing:
+            widest = max(
+                (batch.nbytes for batch in self._read(file, group, growing, _MEASURED)), default=0
+            )
+            rows = max(1, min(rows, _MEASURED * _TARGET // max(1, widest)))
+        yield from self._read(file, group, names, rows)
+
+    def _read(
+        self, file: pq.ParquetFile, group: int, names: Iterable[str], rows: int
+    ) -> Iterator[pa.RecordBatch]:
+        found = file.iter_batches(rows, row_groups=[group], columns=list(names))
         while True:
             with self._damage():
                 batch = next(found, None)
             if batch is None:
                 return
             yield batch
+
+    def _repeats(self, chunk: pq.ColumnChunkMetaData) -> bool:
+        """Tell whether a column holds texts that may unfold to far more than is stored."""
+        field = self._schema.field(chunk.path_in_schema.partition(".")[0])
+        return (
+            chunk.physical_type == "BYTE_ARRAY"
+            and not _REPEATING.isdisjoint(chunk.encodings)
+            and self._logical[chunk.path_in_schema] in _TEXTS
+            and not isinstance(field.type, pa.BaseExtensionType)
+        )
+
+    @cached_property
+    def _logical(self) -> dict[str, str]:
+        stored = self._file.schema
+        columns = [stored.column(place) for place in range(len(stored))]
+        return {column.path: column.logical_type.type for column in columns}
 
     def _converted(self, convert: Convert, array: pa.Array) -> pa.Array:
         try:
@@ -107,7 +180,7 @@ class ParquetReader:
     # -- checks -----------------------------------------------------------------------------
 
     def _check_footer(self, stream: BinaryIO) -> None:
-        size = stream.seek(0, 2)
+        size = self._size = stream.seek(0, 2)
         if size < 12:
             raise malformed(self._name, "is no Parquet file: it is too short.")
         stream.seek(0)
@@ -124,23 +197,51 @@ class ParquetReader:
             raise too_large(self._name, "the footer has more than 64 MiB.")
         stream.seek(0)
 
-    def _check_sizes(self, limits: LimitOptions) -> None:
+    def _check_pages(self, chunk: pq.ColumnChunkMetaData) -> None:
+        """Look at the pages themselves: what the footer says of them need not be true."""
+        with self._damage():
+            for size in page_sizes(self._stream, chunk):
+                self._unpacked += size
+                if size > _LARGEST_PAGE:
+                    raise too_large(
+                        self._name,
+                        f"has a page of more than {_LARGEST_PAGE >> 20} MiB; write smaller ones.",
+                    )
+                self._check_total(self._unpacked)
+                if self._unpacked > max(HARMLESS, self._limits.max_ratio * self._size):
+                    raise too_large(
+                        self._name,
+                        f"unfolds to more than {self._limits.max_ratio} times its size, like a"
+                        " compression bomb; raise max_ratio of the source if that is right.",
+                    )
+
+    def _check_total(self, size: int) -> None:
+        most = self._limits.max_bytes
+        if size > most:
+            raise too_large(
+                self._name,
+                f"unfolds to more than {most:,} bytes; raise max_bytes if that is right.",
+            )
+
+    def _check_sizes(self) -> None:
         about = self._file.metadata
         sizes = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
         if any(size < 0 for size in sizes) or about.num_rows < 0:
             raise malformed(self._name, "the footer is damaged.")
-        if sum(sizes) > limits.max_bytes:
+        if sum(sizes) > self._limits.max_bytes:
             raise too_large(
                 self._name,
-                f"unfolds to {sum(sizes):,} bytes; max_bytes is {limits.max_bytes:,}.",
+                f"unfolds to {sum(sizes):,} bytes; max_bytes is {self._limits.max_bytes:,}.",
             )
         if max(sizes, default=0) > _LARGEST_GROUP:
             raise too_large(
                 self._name,
                 f"has a row group of more than {_LARGEST_GROUP >> 30} GiB; write smaller ones.",
             )
-        names = self._schema.names
-        if twice := next((name for name in names if names.count(name) > 1), None):
+        names = Counter(self._schema.names)
+        if names.total() > MAX_COLUMNS:
+            raise malformed(self._name, f"has more than {MAX_COLUMNS:,} columns.")
+        if twice := next((name for name, times in names.items() if times > 1), None):
             raise malformed(self._name, f"has two columns named '{twice}'.")
 
     @contextmanager
@@ -149,7 +250,9 @@ class ParquetReader:
             yield
         except pa.ArrowNotImplementedError as fault:
             raise malformed(self._name, "holds a column that cannot be read.") from fault
-        except (pa.ArrowInvalid, pa.ArrowTypeError, EOFError, UnicodeDecodeError) as fault:
+        except (
+            pa.ArrowInvalid, pa.ArrowTypeError, EOFError, UnicodeDecodeError, Unreadable
+        ) as fault:  # fmt: skip
             raise malformed(self._name, "is damaged: a part of it cannot be read.") from fault
         except OSError as fault:
             if fault.errno is not None:
@@ -167,7 +270,7 @@ def column_type(kind: pa.DataType) -> ColumnType:
     if pa.types.is_decimal(kind):
         fits = 0 <= kind.scale <= kind.precision
         return ColumnType("decimal", kind.precision, kind.scale) if fits else ColumnType("decimal")
-    if _is_list(kind):
+    if is_list(kind):
         item = column_type(kind.value_type)
         nested = item.item is not None or item.name == "json"
         return ColumnType("json") if nested else ColumnType("list", item=item)
@@ -186,11 +289,6 @@ def _by_family(kind: pa.DataType) -> str:
     return next((name for belongs, name in families if belongs(kind)), "json")
 
 
-def _is_list(kind: pa.DataType) -> bool:
-    tests = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(test(kind) for test in tests)
-
-
 def _converter(kind: pa.DataType) -> Convert:
     """Return what turns an array into one of the contract's type, or fails when that is not exact."""
     if isinstance(kind, pa.BaseExtensionType):
@@ -205,7 +303,7 @@ def _converter(kind: pa.DataType) -> Convert:
     if name == "list":
         item = _converter(kind.value_type)
         return lambda array: _list_of(item, array)
-    special = {"json": _as_json, "interval": _as_interval, "decimal": _as_decimal}
+    special = {"json": as_json, "interval": _as_interval, "decimal": _as_decimal}
     target = _ARROW.get(name)
     plain = (lambda array: array) if target is None else (lambda array: pc.cast(array, target))
     return special.get(name, plain)
@@ -227,8 +325,11 @@ def _as_decimal(array: pa.Array) -> pa.Array:
 def _list_of(item: Convert, array: pa.Array) -> pa.Array:
     if pa.types.is_fixed_size_list(array.type):
         array = array.cast(pa.list_(array.type.value_type))
-    offsets = pc.cast(array.offsets, pa.int32())
-    return pa.ListArray.from_arrays(offsets, item(array.values), mask=pc.is_null(array))
+    # The values below a slice are those of the whole; only its own are unfolded.
+    first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+    offsets = pc.cast(pc.subtract(array.offsets, first), pa.int32())
+    values = item(array.values.slice(first, last - first))
+    return pa.ListArray.from_arrays(offsets, values, mask=pc.is_null(array))
 
 
 def _as_interval(array: pa.Array) -> pa.Array:
@@ -242,55 +343,3 @@ def _span(micros: int) -> str:
     hours, minute = divmod(minutes, 60)
     text = f"{'-' if micros < 0 else ''}{hours:02}:{minute:02}:{second:02}"
     return f"{text}.{fraction:06}".rstrip("0") if fraction else text
-
-
-def _as_json(array: pa.Array) -> pa.Array:
-    return pa.array([_document(value) for value in array], pa.string())  # a null stays null
-
-
-def _document(value: pa.Scalar) -> str | None:
-    return None if not value.is_valid else _json(value)
-
-
-def _json(value: pa.Scalar) -> str:
-    if not value.is_valid:
-        return "null"
-    kind = value.type
-    if isinstance(kind, pa.BaseExtensionType):
-        return _json(value.value)
-    if pa.types.is_struct(kind):
-        inner = ", ".join(f"{_quoted(name)}: {_json(item)}" for name, item in value.items())
-        return f"{{{inner}}}"
-    if pa.types.is_map(kind):
-        pairs = [(pair["key"], pair["value"]) for pair in value.values]
-        keys = [key.as_py() if pa.types.is_string(key.type) else _json(key) for key, _ in pairs]
-        if len(set(keys)) < len(keys):
-            raise pa.ArrowInvalid("a key stands twice in a map")
-        inner = ", ".join(
-            f"{_quoted(str(key))}: {_json(item)}"
-            for key, (_, item) in zip(keys, pairs, strict=True)
-        )
-        return f"{{{inner}}}"
-    if _is_list(kind):
-        return f"[{', '.join(_json(item) for item in value.values)}]"
-    return _leaf(value)
-
-
-def _leaf(value: pa.Scalar) -> str:
-    kind = value.type
-    found: Any = (
-        value.as_py() if not pa.types.is_temporal(kind) else value.cast(pa.string()).as_py()
-    )
-    if isinstance(found, Decimal):
-        return format(found, "f")
-    if isinstance(found, bytes):
-        return _quoted(found.hex())
-    if isinstance(found, float) and not np.isfinite(found):
-        raise pa.ArrowInvalid("JSON has no such number")
-    if pa.types.is_floating(kind) and kind.bit_width < 64:
-        return str(np.float32(found))
-    return _quoted(found)
-
-
-def _quoted(value: Any) -> str:  # noqa: ANN401 - a scalar of JSON
-    return json.dumps(value, ensure_ascii=False, allow_nan=False)

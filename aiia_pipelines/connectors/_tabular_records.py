@@ -195,6 +195,43 @@ def regular(data: bytes, dialect: Dialect) -> bool:
     return all(not piece or (piece[0] in edges and piece[-1] in edges) for piece in between)
 
 
+@cache
+def _enclosed(delimiter: bytes) -> re.Pattern[bytes]:
+    d = re.escape(delimiter)
+    inside = rb"'[^'\r\n]*" + d + rb"[^'\r\n]*'"
+    return re.compile(
+        rb"(?:^|" + d + rb")(" + inside + rb")(?=" + d + rb"|[\r\n]|\Z)", re.MULTILINE
+    )
+
+
+def in_single_quotes(data: bytes, dialect: Dialect) -> int | None:
+    """Find the first delimiter that single quotes seem to enclose, where double ones do so elsewhere."""
+    begins = (mark + b"'" for mark in (dialect.delimiter.encode(), b"\n", b"\r"))
+    if not data.startswith(b"'") and not any(begin in data for begin in begins):
+        return None
+    found = _enclosed(dialect.delimiter.encode()).search(_outside(data, b'"'))
+    return found.start(1) if found else None
+
+
+def torn_line_end(data: bytes, dialect: Dialect) -> int | None:
+    """Find the first pair of carriage return and line feed with nothing but delimiters in between."""
+    delimiter = dialect.delimiter.encode()
+    if b"\r" + delimiter not in data:
+        return None
+    plain = data if dialect.quote is None else _outside(data, dialect.quote.encode())
+    found = re.search(rb"\r(?:" + re.escape(delimiter) + rb")+\n", plain)
+    return found.start() if found else None
+
+
+def _outside(data: bytes, quote: bytes) -> bytes:
+    """Hide what stands in quotes, which is beyond doubt; its line ends keep their places."""
+    q = re.escape(quote)
+    return re.sub(q + rb"[^" + q + rb"]*" + q, lambda quoted: quoted[0].translate(_HIDDEN), data)
+
+
+_HIDDEN = bytes(byte if byte in b"\r\n" else ord("x") for byte in range(256))
+
+
 def numberlike(value: str | None) -> bool:
     """Tell whether a text looks like a number, a date or a time."""
     return value is not None and _NUMBERLIKE.fullmatch(value.strip()) is not None

@@ -4,12 +4,14 @@ from decimal import Decimal
 
 from aiia_pipelines.config.amounts import Budget
 from aiia_pipelines.config.connector import Stream
+from aiia_pipelines.connectors.base import Position
 from aiia_pipelines.jobs.run import Changes
 from aiia_pipelines.sync.contract import Contract
 from aiia_pipelines.sync.destinations.base import Landing
 from aiia_pipelines.sync.faults import ContractBroken
 from aiia_pipelines.sync.sieve import Sieve
 
+_SHORT = "set_aside"  # beside the keys of a kind's position
 # Without `max_delete`, so many rows may go at once where deletions are followed.
 _SHARE, _FLOOR = Budget(percent=Decimal(20)), Budget(rows=100)
 
@@ -30,12 +32,13 @@ def _range(low: int | None, high: int | None) -> str:
     return f"at most {high:,}" if low is None else f"{low:,} to {high:,}"
 
 
-def not_empty(contract: Contract, stream: Stream, landing: Landing) -> None:
-    """Refuse to replace or delete everything because a source that had rows has none."""
+def not_empty(contract: Contract, stream: Stream, landing: Landing, *, rejected: int = 0) -> None:
+    """Refuse to replace or delete everything because a source that had rows has none, or no valid ones."""
     follows = stream.mode == "replace" or stream.delete != "none"
     if contract.min_rows is None and follows and landing.live_rows():
         raise ContractBroken(
-            f"The source has no rows of {stream.name}, the destination has; if that is right,"
+            f"The source has no {'valid ' if rejected else ''}rows of {stream.name}, the destination"
+            " has; if that is right,"
             " set `checks: {row_count: {min: 0}}`.",
             "contract:empty",
         )
@@ -82,15 +85,35 @@ def mass_delete(stream: Stream, landing: Landing, changes: Changes) -> None:
     )
 
 
-def none_lost(stream: Stream, landing: Landing, changes: Changes, at_source: int | None) -> None:
-    """Refuse to move a cursor past rows that never arrived."""
+def none_lost(
+    stream: Stream, landing: Landing, changes: Changes, at_source: int | None, *, may_lack: int = 0
+) -> int:
+    """Refuse to move a cursor past rows that never arrived, and tell how many are rightly not there.
+
+    `may_lack` counts the rows that may be missing because they were set aside, now or before.
+    """
     if at_source is None:
-        return
+        return 0
     held = landing.live_rows() + changes.inserted - changes.deleted
-    if held < at_source:
+    if held + may_lack < at_source:
         raise ContractBroken(
             f"Rows of {stream.name} are missing: the source has {at_source:,} up to this cursor,"
             f" the destination would have {held:,}. Rows were written late, behind the cursor:"
             " raise lookback, and sync once with --full.",
             "contract:lost-rows",
         )
+    # A row that is set aside again by every reading of the lookback is missing only once.
+    return max(0, at_source - held)
+
+
+def packed(position: Position | None, short: int) -> Position | None:
+    """Put the number of rows that are rightly missing beside a position that a kind made."""
+    return {**position, _SHORT: short} if position is not None and short else position
+
+
+def unpacked(position: Position | None) -> tuple[Position | None, int]:
+    """Take the number away again, so that the kind gets back what it made."""
+    if position is None:
+        return None, 0
+    mine = {key: value for key, value in position.items() if key != _SHORT}
+    return mine, int(position.get(_SHORT, 0))

@@ -50,6 +50,7 @@ class StreamSync:
     found: Sequence[SourceColumn] = ()
     contract: Contract | None = None
     sieve: Sieve | None = None
+    short: int = 0  # rows up to the cursor that the destination lacks because they were set aside
     first: pa.RecordBatch | None = None  # some of the rows, for what is learned of a stream
 
     def run(self, uid: str, learned: Sequence[LearnedColumn] | None) -> tuple[int, Changes]:
@@ -103,6 +104,7 @@ class StreamSync:
             contract=contract,
             delete=stream.delete,
             plan=hashlib.sha256(plan.encode()).hexdigest(),
+            trial=self.wish.dry_run,
         )
 
     def _land(self, landing: Landing, contract: Contract) -> tuple[int, Changes]:
@@ -152,7 +154,7 @@ class StreamSync:
                 " Take mode upsert with a key, or replace.",
                 "config:invalid",
             )
-        since = None if self.wish.full else landing.position()
+        since, self.short = (None, 0) if self.wish.full else guards.unpacked(landing.position())
         reading = replace(whole, since=since)
         until = self.source.position(self.stream, reading)
         if until is None:
@@ -176,8 +178,8 @@ class StreamSync:
         elif sieve.violations:
             raise sieve.fault(name)
         guards.row_count(contract, name, sieve.rows)
-        if sieve.rows == 0 and reading.since is None:
-            guards.not_empty(contract, self.stream, landing)
+        if sieve.rows == sieve.rejected and reading.since is None:
+            guards.not_empty(contract, self.stream, landing, rejected=sieve.rejected)
         guards.unique(contract, name, landing)
 
     def _tell(self, sieve: Sieve) -> None:
@@ -196,33 +198,43 @@ class StreamSync:
 
     def _match(self, landing: Landing, reading: Reading) -> Changes:
         stream, recorder = self.stream, self.recorder
-        complete = reading.since is None
+        # Rows that were set aside are not among the staged ones, and not gone either.
+        complete = reading.since is None and not (self.rejected and stream.delete != "none")
         with recorder.step(stream.name, "match"):
             if stream.delete != "none" and not complete:
-                for keys in self._keys():
-                    landing.stage_keys(keys)
-                    recorder.count(stream.name, "match", read=keys.nbytes)
+                self._stage_keys(landing)
                 recorder.sent(stream.name, "match", landing.sent)
             changes = landing.match(complete=complete)
             guards.mass_delete(stream, landing, changes)
             at_source = self.source.rows_until(stream, reading) if reading.until else None
-            if stream.mode != "history":
-                guards.none_lost(stream, landing, changes, at_source)
+            may_lack = self.short + self.rejected
+            self.short = guards.none_lost(stream, landing, changes, at_source, may_lack=may_lack)
         return changes
+
+    def _stage_keys(self, landing: Landing) -> None:
+        listed = 0
+        for keys in self._keys():
+            landing.stage_keys(keys)
+            listed += keys.num_rows
+            self.recorder.count(self.stream.name, "match", read=keys.nbytes)
+        if not listed and self.contract is not None:
+            # Nothing new was read because nothing is there any more.
+            guards.not_empty(self.contract, self.stream, landing)
 
     def _keys(self) -> Iterator[pa.RecordBatch]:
         """Read the keys of all rows that the source has in this snapshot."""
         if self.contract is None:
             raise AssertionError("the contract comes first")
         keys = self.contract.only(self.stream.key)
-        sieve = Sieve(keys, quarantine=False, schema=None)
+        aside = self.connector.on_invalid == "quarantine"
+        sieve = Sieve(keys, quarantine=aside, schema=None)
         names = [column.source for column in keys.columns]
         # Also when no batch comes: a source without rows has lost all of them.
         yield pa.RecordBatch.from_pylist([], keys.schema)
         for batch in self.source.batches(self.stream, Reading(names=names)):
             stop_if_asked(self.recorder)
             yield sieve.sift(sieve.parse(batch)).rows
-        if sieve.violations:
+        if sieve.violations and not aside:
             raise sieve.fault(self.stream.name)
 
     def _reconcile(self, landing: Landing, totals: Totals) -> None:
@@ -246,7 +258,8 @@ class StreamSync:
             return
         with recorder.step(name, "commit"):
             try:
-                landing.commit(rows, changes, reading.until, seal=self._seal)
+                position = guards.packed(reading.until, self.short)
+                landing.commit(rows, changes, position, seal=self._seal)
             except DestinationFault:
                 if self.sealed:
                     recorder.unseal()

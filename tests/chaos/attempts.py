@@ -42,6 +42,8 @@ class Order:
     point: Point | None = None
     mutation: str = ""
     log: str = ""
+    look: str = ""  # a query by which a second reader looks at the destination, from inside
+    seen: str = ""
 
 
 @dataclass
@@ -193,6 +195,8 @@ def _attempt(order: Order) -> int:
     if order.point:
         _install(order.point)
     mutations.install(order.mutation)
+    if order.look:
+        threading.Thread(target=_look, args=(order,), daemon=True).start()
     store = JobStore.open(order.store)
     try:
         with Recorder(store, order.number) as recorder:
@@ -213,6 +217,26 @@ def _attempt(order: Order) -> int:
 
         Path(order.log).write_text(traceback.format_exc())
         return 9
+
+
+def _look(order: Order) -> None:
+    """Write down, row by row, every content that a reader in the same process sees."""
+    import duckdb
+
+    path, last = order.destination.removeprefix("duckdb://"), None
+    with Path(order.seen).open("w") as out:
+        while True:
+            try:
+                with duckdb.connect(path) as db:
+                    while True:
+                        rows = sorted(db.execute(order.look).fetchall())
+                        if rows != last:
+                            out.write(json.dumps(rows) + "\n")
+                            out.flush()
+                        last = rows
+                        time.sleep(0.002)
+            except duckdb.Error:
+                time.sleep(0.01)  # somebody else has the file
 
 
 def _install(point: Point) -> None:

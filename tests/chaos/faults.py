@@ -6,7 +6,7 @@ import time
 
 from attempts import Point
 from places import Place
-from trials import Fault, Running, Trials
+from trials import PATIENCE, Fault, Running, Trials
 
 # Where a worker can be killed: the steps of every destination, and what its process does around them.
 PHASES = (
@@ -14,6 +14,7 @@ PHASES = (
     "landing.figures", "landing.commit", "landing.discard", "pump.run", "recorder.reconciled",
     "recorder.end_task", "recorder.flush", "store.finish",
 )  # fmt: skip
+EVERY_PHASE = [(phase, after) for phase in PHASES for after in (False, True)]
 COMMIT_TIME = 0.04  # seconds within which a small commit is over
 WHOLE_TIME = 0.6  # seconds within which a small attempt is over
 
@@ -21,11 +22,13 @@ WHOLE_TIME = 0.6  # seconds within which a small attempt is over
 def any_of(dice: random.Random, place: Place, only: str = "") -> Fault:
     """Choose a fault that is possible at this destination, or the one of this name."""
     makers = [
-        (5, kill_at_random), (5, kill_at_a_phase), (2, kill_between_batches), (4, kill_inside_the_commit), (2, zombie),
+        (5, kill_at_random), (6, kill_at_a_phase), (2, kill_between_batches), (4, kill_inside_the_commit), (2, zombie),
         (2, three_at_once), (2, cancel), (1, source_backend),
     ]  # fmt: skip
+    if place.wired:
+        makers += [(3, network_cut)]
     if place.served:
-        makers += [(3, network_cut), (2, destination_backend), (1, server_crash)]
+        makers += [(2, destination_backend), (1, server_crash)]
     makers = [(weight, maker) for weight, maker in makers if only in ("", maker.__name__)]
     weights, choices = zip(*makers, strict=True)
     maker = dice.choices(choices, weights)[0]
@@ -44,8 +47,29 @@ def kill_at_random(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
 
 
 def kill_at_a_phase(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:
-    point = _point(trials, trials.dice.choice(PHASES), after=trials.dice.random() < 0.5)
-    return (trials.launch(uid, point),)
+    """Take the next phase that this mode comes to: each has its turn before any has a second one."""
+    if not any(_comes_to(trials, phase) for phase, _ in trials.phases):
+        trials.phases += trials.dice.sample(EVERY_PHASE, len(EVERY_PHASE))
+    phase, after = found = next(one for one in trials.phases if _comes_to(trials, one[0]))
+    running = trials.launch(uid, _point(trials, phase, after=after))
+    if trials.zygote.wait(running.number, PATIENCE) == -signal.SIGKILL:
+        trials.phases.remove(found)
+        trials.report.phases.add(found)
+    else:
+        # It went by another way: the next ones first.
+        trials.phases.append(trials.phases.pop(trials.phases.index(found)))
+    return (running,)
+
+
+def _comes_to(trials: Trials, phase: str) -> bool:
+    assert trials.mode is not None
+    stream = trials.mode.stream
+    wants = {
+        "landing.resume": "cursor" in stream and trials.place.name == "postgres",
+        "landing.stage_keys": "cursor" in stream and "delete" in stream,
+        "landing.duplicates": "key" in stream,
+    }
+    return bool(wants.get(phase, True))
 
 
 def kill_between_batches(_: Fault, trials: Trials, uid: str) -> tuple[Running, ...]:

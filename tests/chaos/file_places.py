@@ -6,12 +6,13 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
 from places import Look
+from proxy import Proxy, PutCut
 from s3_server import S3Server
 from world import NAME, STREAM, Content, Mode
 
@@ -23,6 +24,7 @@ class _FilePlace:
     name: str
     folder: Path
     polls: bool = False  # one process at a time can open a DuckDB file
+    wired: bool = False
     served: bool = False
 
     def empty(self) -> None:
@@ -32,6 +34,12 @@ class _FilePlace:
     @contextmanager
     def onlooker(self, _: Mode) -> Iterator[Look]:
         raise AssertionError("nobody looks at it while a sync is running")
+
+    def inside(self, _: Mode) -> str:
+        return ""
+
+    def seen(self, _: Path) -> Iterator[Content]:
+        yield from ()
 
     def cut_at_commit(self, **_: object) -> None:
         raise AssertionError("no wire leads there")
@@ -68,6 +76,13 @@ class DuckDBPlace(_FilePlace):
 
     def content(self, mode: Mode) -> Content:
         return Counter(self._all(f"select id, generation, note, {mode.alive} from {NAME}.{STREAM}"))
+
+    def inside(self, mode: Mode) -> str:
+        return f"select id, generation, note, {mode.alive} from {NAME}.{STREAM}"
+
+    def seen(self, file: Path) -> Iterator[Content]:
+        for line in file.read_text().split("\n")[:-1] if file.exists() else ():
+            yield Counter(tuple(row) for row in json.loads(line))
 
     def ledger(self) -> dict[str, dict[str, Any]]:
         names = ("epoch", "inserted", "updated", "unchanged", "deleted")
@@ -128,7 +143,9 @@ class S3Place(ParquetPlace):
     """The same files in a bucket of a real S3 server; `folder` is not used."""
 
     server: S3Server | None = None
+    wired: bool = True
     _bucket: str = ""
+    _proxy: Proxy | None = field(default=None, init=False)
 
     @property
     def _s3(self) -> S3Server:
@@ -141,8 +158,24 @@ class S3Place(ParquetPlace):
     def empty(self) -> None:
         self._bucket = self._s3.make_bucket()
 
+    @property
+    def _wire(self) -> Proxy:
+        if self._proxy is None:
+            self._proxy = Proxy(int(self._s3.endpoint.rpartition(":")[2])).start()
+        return self._proxy
+
+    def cut_at_commit(self, *, answered: bool, **_: object) -> None:
+        self._wire.cut = PutCut(answered=answered)
+
+    def mend(self) -> None:
+        self._wire.cut = None
+
+    def close(self) -> None:
+        if self._proxy is not None:
+            self._proxy.close()
+
     def url(self) -> str:
-        query = f"endpoint_url={self._s3.endpoint}&region={self._s3.region}"
+        query = f"endpoint_url=http://127.0.0.1:{self._wire.port}&region={self._s3.region}"
         return f"s3://{self._bucket}/lake?{query}"
 
     def _log(self) -> list[dict[str, Any]]:

@@ -18,11 +18,11 @@ import faults
 from attempts import Zygote
 from file_places import DuckDBPlace, ParquetPlace, S3Place
 from places import Place, PostgresPlace, Sources, new_server, passwords
-from s3_server import S3Server, serving
+from s3_server import serving
 from trials import Report, Trials
 from world import MODES, Mode
 
-PER_MODE = 12  # faults before another mode has its turn
+PER_MODE = 12  # faults at most before another mode has its turn
 PROGRESS = 50  # faults between two words on how it goes
 # Most faults go to the destination that has a network and a server of its own that can die.
 SHARES = {"postgres": 0.6, "duckdb": 0.15, "parquet": 0.15, "s3": 0.1}
@@ -36,7 +36,7 @@ class Arena:
     sources: Sources
     warehouse: PostgresPlace
     zygote: Zygote
-    s3: S3Server
+    bucket: S3Place
 
     def place(self, name: str) -> Place:
         """Give the destination of this name."""
@@ -45,7 +45,7 @@ class Arena:
             "postgres": self.warehouse,
             "duckdb": DuckDBPlace(name, folder),
             "parquet": ParquetPlace(name, folder),
-            "s3": S3Place(name, folder, server=self.s3),
+            "s3": self.bucket,
         }
         return made[name]
 
@@ -69,10 +69,12 @@ class Arena:
             logs=self.folder, mutation=mutation,
         )  # fmt: skip
         done = 0
+        # Every mode has its turn, also where there are few faults.
+        per_mode = min(PER_MODE, max(1, count // len(modes)))
         turns = [modes[n % len(modes)] for n in range(count)]
         while done < count:
-            trials.begin(turns[done // PER_MODE])
-            for _ in range(min(PER_MODE, count - done)):
+            trials.begin(turns[done // per_mode])
+            for _ in range(min(per_mode, count - done)):
                 fault = faults.any_of(dice, place, only)
                 trials.trial(fault)
                 done += 1
@@ -107,7 +109,9 @@ def arena() -> Iterator[Arena]:
         os.environ["AWS_SECRET_ACCESS_KEY"] = s3.secret_key
         zygote = Zygote.start()
         stack.callback(zygote.close)
-        yield Arena(folder, sources, warehouse, zygote, s3)
+        bucket = S3Place("s3", folder / "s3", server=s3)
+        stack.callback(bucket.close)
+        yield Arena(folder, sources, warehouse, zygote, bucket)
 
 
 def main() -> int:

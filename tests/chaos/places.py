@@ -99,12 +99,15 @@ class Place(Protocol):
 
     name: str
     polls: bool  # somebody can read while a sync is running
-    served: bool  # a server and a network lie in between
+    wired: bool  # a network lies in between
+    served: bool  # a server that has sessions does
 
     def url(self) -> str: ...
     def empty(self) -> None: ...
     def content(self, mode: Mode) -> Content: ...
     def onlooker(self, mode: Mode) -> Any: ...
+    def inside(self, mode: Mode) -> str: ...
+    def seen(self, file: Path) -> Iterator[Content]: ...
     def ledger(self) -> dict[str, dict[str, Any]]: ...
     def state(self) -> str | None: ...
     def staging(self) -> list[str]: ...
@@ -121,6 +124,7 @@ class PostgresPlace:
     server: EmbeddedPostgres
     name: str = "postgres"
     polls: bool = True
+    wired: bool = True
     served: bool = True
     _proxy: Proxy = field(init=False)
 
@@ -169,6 +173,12 @@ class PostgresPlace:
             yield look
         finally:
             found[0].close()
+
+    def inside(self, _: Mode) -> str:
+        return ""
+
+    def seen(self, _: Path) -> Iterator[Content]:
+        yield from ()
 
     def ledger(self) -> dict[str, dict[str, Any]]:
         rows = self._all(

@@ -1,4 +1,4 @@
-"""A wire to PostgreSQL that can be cut when a COMMIT passes."""
+"""A wire to PostgreSQL or to a bucket that can be cut when a commit passes."""
 
 import re
 import socket
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 _LEDGER = b"_aiia.ledger"
+_PUT_LOG = re.compile(rb"PUT \S*/_log/")
 _COMMIT = re.compile(rb"(?<![A-Za-z_])COMMIT(?![A-Za-z_])")  # and no `committed_at`
 
 
@@ -21,7 +22,7 @@ class Cut:
     armed: bool = False
     seen: int = 0
 
-    def wants(self, sent: bytes) -> bool:
+    def wants(self, sent: bytes, _: socket.socket) -> bool:
         """Tell whether the wire breaks at these bytes from the client."""
         if self.only_last and not self.armed:
             self.armed = b"insert into " + _LEDGER in sent
@@ -34,11 +35,30 @@ class Cut:
 
 
 @dataclass
+class PutCut:
+    """When the wire to a bucket breaks: at the object that is the commit."""
+
+    answered: bool
+    armed: socket.socket | None = None  # the wire by which the object went
+
+    def wants(self, sent: bytes, wire: socket.socket) -> bool:
+        """Tell whether the commit passes, and nothing of it is to arrive."""
+        if _PUT_LOG.match(sent) is None:
+            return False
+        self.armed = wire
+        return not self.answered
+
+    def hides(self, received: bytes, wire: socket.socket) -> bool:
+        """Tell whether this is the answer to it; that its body may come is none."""
+        return wire is self.armed and not received.startswith(b"HTTP/1.1 100")
+
+
+@dataclass
 class Proxy:
     """Forwards a port of this machine to another; once cut, every connection is gone until `mend`."""
 
     target: int
-    cut: Cut | None = None
+    cut: Cut | PutCut | None = None
     hits: int = 0
     _pairs: list[tuple[socket.socket, socket.socket]] = field(default_factory=list)
 
@@ -66,7 +86,7 @@ class Proxy:
         with suppress(OSError):
             while sent := client.recv(65536):
                 cut = self.cut
-                if cut is not None and cut.wants(sent):
+                if cut is not None and cut.wants(sent, server):
                     self.cut, self.hits = None, self.hits + 1
                     if cut.answered:
                         server.sendall(sent)
@@ -85,6 +105,10 @@ class Proxy:
     def _down(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while sent := server.recv(65536):
+                cut = self.cut
+                if isinstance(cut, PutCut) and cut.hides(sent, server):
+                    self.cut, self.hits = None, self.hits + 1
+                    break
                 client.sendall(sent)
         _reset(client)
         _reset(server)

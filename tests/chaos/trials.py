@@ -22,6 +22,7 @@ from aiia_pipelines.jobs.run import NewJobRun, Trigger
 from aiia_pipelines.jobs.state import JobState
 
 PATIENCE = 90.0  # seconds that one attempt may take
+LOOKED_INSIDE = 0.5  # of the attempts, where nobody can look from outside
 RETRIES = 3  # a retry may still meet what the fault left behind, such as a server that recovers
 
 
@@ -35,6 +36,7 @@ class Report:
     violations: list[str] = field(default_factory=list)
     committed: int = 0
     rolled_back: int = 0
+    phases: set[tuple[str, bool]] = field(default_factory=set)  # at which an attempt was killed
 
     def lines(self) -> list[str]:
         """Say it for people."""
@@ -70,6 +72,7 @@ class Trials:
     table: Table = field(default_factory=Table)
     content: Content = field(default_factory=Counter)
     mode: Mode | None = None
+    phases: list[tuple[str, bool]] = field(default_factory=list)  # whose turn is to come
 
     # -- one trial --------------------------------------------------------------------------
 
@@ -98,6 +101,9 @@ class Trials:
             struck = fault.strike(self, uid)
             for running in struck:
                 self._buried(running)
+        for running in struck:
+            for content in self.place.seen(self._inside(running.number)):
+                self.report.looks.see(content, [old, new])
         after = self._after(uid, struck)
         wrong = checkers.after_a_fault(old, new, before, after)
         wrong += checkers.cancelled_xor_completed(after, accepted=fault.accepted)
@@ -137,12 +143,16 @@ class Trials:
         store.move(number, JobState.RUNNING)
         return number
 
+    def _inside(self, number: int) -> Path:
+        return self.logs / f"{number}.seen"
+
     def _start(self, number: int, uid: str | None = None, point: Point | None = None) -> Running:
+        mode = self._mode()
         connector = {
             "name": NAME,
             "title": "Chaos",
             "source": self.sources.options(),
-            "streams": [self._mode().stream | {"batch_rows": max(50, self.size // 6)}],
+            "streams": [mode.stream | {"batch_rows": max(50, self.size // 6)}],
         }
         order = Order(
             number=number,
@@ -153,6 +163,9 @@ class Trials:
             point=point,
             mutation=self.mutation,
             log=str(self.logs / f"{number}.txt"),
+            # In some trials only: what is looked at is not closed as it would be.
+            look=self.place.inside(mode) if self.dice.random() < LOOKED_INSIDE else "",
+            seen=str(self._inside(number)),
         )
         self.zygote.attempt(order)
         return Running(number)

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from aiia_pipelines.connectors._tabular_pages import page_sizes
 from aiia_pipelines.connectors.base import SourceFault
 from aiia_pipelines.jobs.failures import classify
 
@@ -85,7 +86,28 @@ def workbook(path: Path, sheet: tuple[bytes, int], texts: bytes = b"") -> None:
     archived(path, parts)
 
 
+def stored(path: Path, column: pa.Array, **how: Any) -> None:
+    pq.write_table(pa.table({"a": column}), path, compression="zstd", **how)
+
+
+def parquet_bombs(folder: Path) -> None:
+    once = pa.array([0] * 200_000, pa.int32())
+    stored(folder / "repeated.parquet", pa.DictionaryArray.from_arrays(once, ["x" * MIB]))
+    stored(folder / "cell.parquet", pa.array([["y" * 1000] * 100_000]))
+    stored(folder / "page.parquet", pa.array(["z" * MIB] * 300), use_dictionary=False)
+    wide = pa.table([pa.array([1])] * 20_000, names=[f"c{n}" for n in range(20_000)])
+    pq.write_table(wide, folder / "wide.parquet")
+    # The footer of a small file after the pages of a large one.
+    pages = (folder / "page.parquet").read_bytes()
+    stored(folder / "small.parquet", pa.array(["z"]), use_dictionary=False)
+    footer = (folder / "small.parquet").read_bytes()
+    size = int.from_bytes(footer[-8:-4], "little") + 8
+    (folder / "small.parquet").unlink()
+    (folder / "lying.parquet").write_bytes(pages[:-1000] + footer[-size:])
+
+
 def bombs(folder: Path) -> None:
+    parquet_bombs(folder)
     squeezed(folder / "rows.csv.gz", b"a,b\n", gzip.compress)
     squeezed(folder / "line.csv.gz", b"a", gzip.compress)
     squeezed(folder / "quote.csv.gz", b'"\n', gzip.compress)
@@ -116,6 +138,53 @@ def test_bombs_end_with_a_verdict_in_little_memory(tmp_path: Path) -> None:
     assert {name: code for name, (code, _) in found.items() if code not in VERDICTS} == {}
     assert len(found) == len(list(tmp_path.iterdir()))
     assert peak < 512 * 1024
+
+
+def test_texts_that_are_stored_once_arrive_as_often_as_they_stand(
+    read_files: Read, tmp_path: Path
+) -> None:
+    texts = ["x" * 100_000, None, "y" * 100_000]
+    lists = [[text, None, text] if text else [] for text in texts]
+    table = {
+        "a": pa.array(texts * 200).dictionary_encode(),
+        "b": pa.array(lists * 200, pa.list_(pa.string())),
+        "c": pa.array([{"k": text} for text in texts] * 200),
+    }
+    pq.write_table(pa.table(table), tmp_path / "in.parquet", row_group_size=450)
+    names, *rows = read_files("in.parquet")
+    assert names == ("a", "b", "c")
+    wanted = [
+        (text, many, json.dumps({"k": text})) for text, many in zip(texts, lists, strict=True)
+    ]
+    assert rows == wanted * 200
+
+
+def test_texts_that_begin_alike_arrive_whole(read_files: Read, tmp_path: Path) -> None:
+    texts = [f"{'p' * 50_000}{number}" for number in range(900)]
+    stored(
+        tmp_path / "in.parquet", pa.array(texts), use_dictionary=False,
+        column_encoding={"a": "DELTA_BYTE_ARRAY"},
+    )  # fmt: skip
+    assert read_files("in.parquet")[1:] == [(text,) for text in texts]
+
+
+def test_every_page_of_a_parquet_file_is_seen_before_it_is_unpacked(tmp_path: Path) -> None:
+    numbers = list(range(100_000))
+    table = pa.table({"n": numbers, "t": [str(n) * 3 for n in numbers], "b": [n % 2 == 0 for n in numbers]})  # fmt: skip
+    for version, index in (("1.0", False), ("2.0", True)):
+        pq.write_table(
+            table, tmp_path / "in.parquet", row_group_size=40_000, data_page_version=version,
+            write_page_index=index, write_page_checksum=True,
+        )  # fmt: skip
+        with (tmp_path / "in.parquet").open("rb") as stream:
+            about = pq.ParquetFile(stream).metadata
+            for group in range(about.num_row_groups):
+                for place in range(about.num_columns):
+                    chunk = about.row_group(group).column(place)
+                    sizes = list(page_sizes(stream, chunk))
+                    # What the footer tells has the headers as well.
+                    headers = chunk.total_uncompressed_size - sum(sizes)
+                    assert 0 < headers < 300 * len(sizes)
 
 
 def test_a_file_of_more_bytes_than_allowed_is_refused(read_files: Read, tmp_path: Path) -> None:

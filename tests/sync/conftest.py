@@ -23,6 +23,7 @@ from aiia_pipelines.sync.destinations.parquet import read
 from aiia_pipelines.sync.destinations.postgres import open_postgres
 from aiia_pipelines.sync.engine import Engine
 from aiia_pipelines.sync.outcome import Broken, Synced
+from aiia_pipelines.sync.task import Wish
 
 
 @dataclass
@@ -101,6 +102,7 @@ class Bench:
         destination: Destination | None = None,
         source: Callable[[], Source] | None = None,
         uid: str = "",
+        wish: Wish | None = None,
         **facts: Any,
     ) -> Ended:
         connector = self.connector(*streams, **facts)
@@ -114,6 +116,7 @@ class Bench:
                 destination=destination or open_postgres(self.warehouse.url()),
                 recorder=recorder,
                 uid=uid,
+                wish=wish or Wish(),
             )
             try:
                 ended.outcomes.extend(engine.run(connector.streams))

@@ -284,6 +284,7 @@ def test_decimals_are_written_with_all_their_digits(value: Decimal) -> None:
 @given(
     st.sampled_from(["decimal(5,2)", "decimal(38,10)", "decimal(60,2)", "decimal"]), st.decimals()
 )
+@example("decimal(5,2)", Decimal("5.603379845024880706067E-20"))
 def test_a_decimal_as_text_is_read_as_it_is_from_python(name: str, value: Decimal) -> None:
     """One lane takes what the other takes, and makes the same of it."""
     try:

@@ -262,6 +262,11 @@ def test_a_column_of_the_contract_may_not_have_the_name_of_a_mark(shelf: Any) ->
         destination.land(shelf.load(columns, **SOFT))
 
 
+def test_a_column_without_a_name_is_refused(shelf: Any) -> None:
+    with closing(shelf.open()) as destination, pytest.raises(DestinationFault, match="empty name"):
+        destination.land(shelf.load({"id": "int64", "": "string"}))
+
+
 # -- columns that change --------------------------------------------------------------------
 
 WIDE = {"id": "int64", "name": "string", "amount": "decimal(18,2)", "tags": "list<string>"}

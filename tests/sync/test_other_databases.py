@@ -110,3 +110,63 @@ def test_hard_values_of_sqlite_arrive_as_they_are_or_end_as_error(
     assert ended.code == "value-invalid", ended.log
     assert "Column 'd', row 1" in ended.log
     assert bench.arrived("id::text, n::text, d::text, b::text") == expected
+
+
+EDGES: list[dict[str, Any]] = [
+    {"mode": "upsert", "key": ["id"]},
+    {"mode": "upsert", "key": ["id"], "delete": "soft"},
+    {"mode": "upsert", "key": ["id"], "delete": "hard"},
+    {"mode": "history", "key": ["id"]},
+    {"mode": "history", "key": ["id"], "delete": "soft"},
+    {"mode": "append"},
+]
+
+
+@pytest.mark.parametrize("mode", EDGES, ids=str)
+def test_a_row_committed_late_behind_the_cursor_is_read_again_or_ends_as_error(
+    bench: Any, maria: Any, mode: dict[str, Any]
+) -> None:
+    maria.execute(
+        "create table t (id int primary key, s text, at datetime(6))",
+        "insert into t values (1, 'a', '2024-01-01 00:00:01')",
+    )
+    bench.opened = lambda: open_source(maria.options())
+    stream = {"name": "rows", "table": "t", "cursor": "at"} | mode
+    assert bench.sync(stream).state == "Completed"
+    facts = {"database": maria.name, "autocommit": False}
+    with closing(maria.server.connect(**facts)) as late, late.cursor() as cursor:
+        cursor.execute("insert into t values (2, 'late', '2024-01-01 00:00:02')")
+        maria.execute("insert into t values (3, 'c', '2024-01-01 00:00:03')")
+        assert bench.sync(stream).state == "Completed"
+        late.commit()
+    before = bench.arrived("id, s")
+    ended = bench.sync(stream)
+    assert (ended.state, ended.code) == ("Error", "reconciliation-mismatch"), ended.log
+    assert "Rows of rows are missing: the source has 3 up to this cursor" in ended.log
+    assert bench.arrived("id, s") == before
+    if "key" in mode:
+        # The remedy that the sentence tells.
+        assert bench.sync(stream | {"lookback": "1h"}).state == "Completed"
+        assert bench.arrived("id, s") == [(1, "a"), (2, "late"), (3, "c")]
+
+
+@pytest.mark.parametrize("mode", [EDGES[0], EDGES[4], EDGES[5]], ids=str)
+def test_rows_that_are_set_aside_are_not_missing_behind_the_cursor(
+    bench: Any, maria: Any, mode: dict[str, Any]
+) -> None:
+    maria.execute(
+        "create table t (id int primary key, s varchar(9), at datetime(6))",
+        "insert into t values (1, 'a', '2024-01-01 00:00:01'), (2, 'bad', '2024-01-01 00:00:02')",
+    )
+    bench.opened = lambda: open_source(maria.options())
+    columns = {"s": {"type": "string", "checks": {"ne": "bad"}}}
+    stream = {"name": "rows", "table": "t", "cursor": "at", "columns": columns} | mode
+    facts = {"on_invalid": "quarantine", "max_invalid": "50%"}
+    assert bench.sync(stream, **facts).state == "Completed"
+    maria.execute("insert into t values (3, 'c', '2024-01-01 00:00:03')")
+    done = bench.sync(stream, **facts)
+    assert done.state == "Completed", done.log
+    assert bench.arrived("id, s") == [(1, "a"), (3, "c")]
+    # What else is missing is still noticed.
+    maria.execute("insert into t values (4, 'late', '2023-01-01')")
+    assert bench.sync(stream, **facts).code == "reconciliation-mismatch"

@@ -85,9 +85,90 @@ def test_a_view_on_a_column_that_goes_keeps_the_table_as_it_was(bench: Any) -> N
     )
     accept(bench)
     done = bench.sync(KEYED)
-    assert done.state in {"Failed", "Error"}
-    assert "note" in done.log
+    assert (done.state, done.code) == ("Error", "destination-rejected"), done.log
+    assert "view notes depends on column note" in done.row.message
     assert bench.arrived("id, note") == [(1, "x")]
+    assert bench.staging() == []
+
+
+EVERY_MODE: list[dict[str, Any]] = [
+    {"mode": "replace"},
+    {"mode": "replace", "key": ["id"]},
+    {"mode": "append"},
+    {"mode": "upsert", "key": ["id"]},
+    {"mode": "upsert", "key": ["id"], "delete": "soft"},
+    {"mode": "upsert", "key": ["id"], "delete": "hard"},
+    {"mode": "history", "key": ["id"]},
+]
+STREAMS = [
+    mode | {"name": f"rows{n}", "table": f"public.rows{n}"} for n, mode in enumerate(EVERY_MODE)
+]
+
+
+def fill_all(bench: Any) -> None:
+    for stream in STREAMS:
+        bench.fill(
+            "id int primary key, n int, d numeric(10,2), note text",
+            "values (1, 1, 1.5, 'a'), (2, 2, 2.5, 'b')",
+            name=stream["name"],
+        )
+    assert bench.sync(*STREAMS).state == "Completed"
+
+
+def on_every_table(*statements: str) -> list[str]:
+    return [statement.format(s["name"]) for s in STREAMS for statement in statements]
+
+
+def test_what_people_gave_a_table_survives_new_and_wider_columns_in_every_mode(bench: Any) -> None:
+    fill_all(bench)
+    bench.warehouse.execute(
+        *on_every_table(
+            "create view public.v_{0} as select id, note from sap_erp.{0}",
+            "grant select on sap_erp.{0} to canary_reader",
+            "grant update (n) on sap_erp.{0} to canary_reader with grant option",
+            "grant select (n), insert (n) on sap_erp.{0} to public",
+            "comment on column sap_erp.{0}.n is 'it''s %s'",
+        )
+    )
+    gifts = """select c.relname, relacl::text, array(select a::text from unnest(attacl) a order by 1), col_description(c.oid, attnum)
+      from pg_class c join pg_attribute on attrelid = c.oid and attname = 'n'
+      where relnamespace = 'sap_erp'::regnamespace and relkind = 'r' order by 1"""
+    before = bench.warehouse.execute(gifts)
+    assert len(before) == len(STREAMS)
+    bench.source.execute(
+        *on_every_table(
+            "alter table public.{0} alter n type bigint, alter d type numeric(14,2), add x int",
+            "insert into public.{0} values (3, 2::bigint ^ 40, 10 ^ 11, 'c', 5)",
+        )
+    )
+    done = bench.sync(*STREAMS, drift="evolve")
+    assert done.state == "Completed", done.log
+    assert bench.warehouse.execute(gifts) == before
+    for stream in STREAMS:
+        seen = bench.warehouse.execute(
+            f"select distinct * from public.v_{stream['name']} order by 1"
+        )
+        assert seen == [(1, "a"), (2, "b"), (3, "c")]
+        new = bench.arrived("n, d::text, x", name=f"{stream['name']} where id = 3")
+        assert new == [(2**40, "100000000000.00", 5)]
+
+
+@pytest.mark.parametrize(("column", "wider"), [("n", "bigint"), ("d", "numeric(14,2)")])
+def test_a_view_on_a_column_that_widens_is_named_and_nothing_changes(
+    bench: Any, column: str, wider: str
+) -> None:
+    fill_all(bench)
+    bench.warehouse.execute(
+        *on_every_table(f"create view public.v_{{0}} as select {column} from sap_erp.{{0}}")
+    )
+    bench.source.execute(*on_every_table(f"alter table public.{{0}} alter {column} type {wider}"))
+    done = bench.sync(*STREAMS, drift="evolve")
+    assert done.state == "Error"
+    for stream, outcome in zip(STREAMS, done.outcomes, strict=True):
+        name = stream["name"]
+        assert outcome.failure.code == "destination-rejected", outcome.failure
+        assert f"v_{name} depends on column" in outcome.failure.headline
+        assert bench.warehouse.execute(f"select count(*) from public.v_{name}") == [(2,)]
     assert bench.staging() == []
 
 

@@ -75,6 +75,12 @@ def layout(load: Load, *, where: str) -> dict[str, str]:
                 "contract:type",
             )
         found[column.name] = kind
+    if "" in found:
+        raise DestinationFault(
+            f"A column of {load.stream} has an empty name, which {where} cannot hold: give it"
+            " another name under `columns:`.",
+            "contract:column",
+        )
     found |= dict.fromkeys(extras_of(load), TIME)
     same = {name.casefold() for name in found}
     if len(same) < len(load.contract.columns) + len(extras_of(load)):

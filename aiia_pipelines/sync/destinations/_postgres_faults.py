@@ -75,6 +75,23 @@ def overtaken(name: str, place: str) -> DestinationFault:
 
 
 @contextmanager
+def needed_by_others(name: str, place: str) -> Iterator[None]:
+    """Say so when something that people made, such as a view, needs a column of the table as it is."""
+    try:
+        yield
+    except (psycopg.errors.DependentObjectsStillExist, psycopg.errors.FeatureNotSupported) as fault:
+        if not fault.diag.message_detail:
+            raise
+        what = "; ".join(fault.diag.message_detail.splitlines()[:3]).rstrip(".")
+        raise DestinationFault(
+            f"A column of {name} is to go or to change its type, and is needed as it is: {what}."
+            " Drop what needs it, sync, and make it again.",
+            "destination:rejected",
+            place=place,
+        ) from fault
+
+
+@contextmanager
 def fenced_when_gone(name: str, place: str) -> Iterator[None]:
     """Take a staging table that is no longer there for the sign of a newer attempt."""
     try:

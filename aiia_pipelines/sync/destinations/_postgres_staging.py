@@ -46,7 +46,8 @@ class Staging:
         self._epoch = epoch
         # What was read before the last commit is not gone on with: an attempt that was stopped, and goes on
         # after that commit, can still leave a checkpoint.
-        self._plan = f"{load.plan} after {generation}" if load.plan else ""
+        goes_on = load.plan and not load.trial
+        self._plan = f"{load.plan} after {generation}" if goes_on else ""
         self._prefix = staging_prefix(load.connector, load.stream)
         self._kinds = {column.name: column.type for column in load.contract.columns}
         self._read = [column.name for column in load.contract.read_columns]
@@ -80,6 +81,8 @@ class Staging:
 
     def collect(self) -> None:
         """Drop what older attempts left, but for what this one may go on from."""
+        if self._load.trial:
+            return
         found = self._db.execute(_OF_STREAM, (f"^{self._prefix}__[0-9]+[kqmh]?$",)).fetchall()
         kept = self._adoptable()
         spared = set() if kept is None else {self.name(role, kept) for role in (ROWS, REJECTED)}
@@ -267,7 +270,7 @@ class Staging:
         # Nobody goes on from an attempt that was overtaken: the one that overtook it reads for itself.
         kept = keep and bool(self._part) and self._control.newest() == self._epoch
         kept = kept and self._adoptable() == self._epoch
-        if not kept:
+        if not kept and not self._load.trial:
             self._control.drop_checkpoint(self._epoch)
         for role in self._roles(kept=kept):
             self._db.execute(sql.SQL("drop table if exists {}").format(self.table(role)))

@@ -3,8 +3,8 @@
 Nothing here rewrites a table: readers with an older snapshot go on seeing its old rows.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from psycopg import sql
 
@@ -14,14 +14,26 @@ from aiia_pipelines.sync.destinations._postgres_control import Db
 from aiia_pipelines.sync.destinations._postgres_sql import MOMENT, type_of
 from aiia_pipelines.sync.destinations.base import DELETED_AT, VALID_FROM, VALID_TO
 
+# With the statements that give a column that is made anew what people gave to the old one.
 _COLUMNS = """
-select attname, format_type(atttypid, atttypmod), attnotnull from pg_attribute
+select attname, format_type(atttypid, atttypmod), attnotnull, array_remove(array_append(array(
+  select format('grant %%s (%%I) on %%s to %%s%%s', privilege_type, attname, attrelid::regclass,
+    case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
+    case when is_grantable then ' with grant option' else '' end)
+  from aclexplode(attacl) order by 1),
+  case when col_description(attrelid, attnum) is not null then
+    format('comment on column %%s.%%I is %%L', attrelid::regclass, attname,
+      col_description(attrelid, attnum)) end), null)
+from pg_attribute
 where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum"""
 _KEY = """
 select conname, array(
   select attname::text from unnest(conkey) with ordinality k(attnum, place)
   join pg_attribute a on a.attrelid = conrelid and a.attnum = k.attnum order by place)
 from pg_constraint where conrelid = to_regclass(%s) and contype = 'p'"""
+
+_LONGEST_NAME = 63  # bytes; the server cuts what is longer
+_SYSTEM = {"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"}
 
 SCHEMA_GRANTS = """
 select 1 from pg_default_acl join pg_namespace n on n.oid = defaclnamespace
@@ -30,12 +42,16 @@ where nspname = %s and defaclobjtype = 'r' and pg_get_userbyid(defaclrole) = cur
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """What a table is made of: types by column name, the columns that take no NULL, and the key."""
+    """What a table is made of: types by column name, the columns that take no NULL, and the key.
+
+    `given` has the statements that repeat the rights on a column and its comment.
+    """
 
     columns: Mapping[str, str]
     filled: frozenset[str]
     key: tuple[str, ...]
     key_name: str = ""
+    given: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def same(self, other: "Structure") -> bool:
         """Tell whether two tables differ in the name of the key at most."""
@@ -55,10 +71,11 @@ def read(db: Db, table: sql.Identifier) -> Structure | None:
         return None
     key = db.execute(_KEY, (name,)).fetchone() or ("", [])
     return Structure(
-        {column: kind for column, kind, _ in columns},
-        frozenset(column for column, _, filled in columns if filled),
+        {column: kind for column, kind, *_ in columns},
+        frozenset(column for column, _, filled, _ in columns if filled),
         tuple(key[1]),
         key[0],
+        {column: given for column, _, _, given in columns if given},
     )
 
 
@@ -76,6 +93,15 @@ def wanted(contract: Contract, added: Mapping[str, str]) -> Structure:
     key = (*contract.key, *start)
     filled = {column.name for column in contract.columns if not column.nullable}
     return Structure(columns | dict(added), frozenset(filled | set(key)), key)
+
+
+def refused_name(name: str) -> str:
+    """Tell why no column can have a name; nothing when it can."""
+    if not name:
+        return "it is empty"
+    if len(name.encode()) > _LONGEST_NAME:
+        return f"it has more than {_LONGEST_NAME} bytes"
+    return "PostgreSQL has a column of its own by that name" if name in _SYSTEM else ""
 
 
 def create(table: sql.Identifier, new: Structure) -> Iterator[sql.Composed]:
@@ -144,6 +170,11 @@ def _alter(table: sql.Identifier, action: str, name: str, kind: str = "") -> sql
     return sql.SQL(f"alter table {{table}} {action}").format(table=table, **parts)
 
 
+def _literally(statement: str) -> sql.Composed:
+    # The server has quoted the names.
+    return sql.Composed([sql.SQL(statement)])
+
+
 def _is_roomier(old: str, new: str) -> bool:
     """Tell whether PostgreSQL changes the type without touching a row."""
     one, other = (_numeric(kind) for kind in (old, new))
@@ -172,6 +203,7 @@ def alterations(table: sql.Identifier, old: Structure, new: Structure) -> Iterat
     for name, kind in new.columns.items():
         if name not in kept:
             yield _alter(table, "add column {name} {kind}", name, kind)
+            yield from (_literally(statement) for statement in old.given.get(name, ()))
     if new.key and rekeyed:
         yield sql.SQL("alter table {} add primary key ({})").format(table, _names(new.key))
     if VALID_FROM in new.columns and VALID_FROM not in old.columns:

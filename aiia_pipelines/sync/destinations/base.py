@@ -35,6 +35,7 @@ class Load:
     """What is loaded where, by whom; `run_key` is the same in every attempt of one task.
 
     `plan` tells one reading from another: what a broken attempt staged is only taken up by the same plan.
+    A `trial` is never committed, and leaves to others what they staged.
     """
 
     connector: str
@@ -44,6 +45,7 @@ class Load:
     contract: Contract
     delete: str = "none"
     plan: str = ""
+    trial: bool = False
 
 
 class Landing(Protocol):

@@ -24,6 +24,7 @@ from aiia_pipelines.sync.destinations._postgres_control import Control, Db, set_
 from aiia_pipelines.sync.destinations._postgres_faults import (
     fenced_when_gone,
     lost,
+    needed_by_others,
     overtaken,
     translated,
 )
@@ -102,6 +103,12 @@ class PostgresLanding:
                     f"Column '{column.name}' of {self._name} has the name of a column that"
                     f" mode {self._load.mode} adds: give it another one under `columns:`.",
                     "destination:rejected",
+                )
+            if why := structure.refused_name(column.name):
+                raise DestinationFault(
+                    f"No column of {self._name} can be called '{column.name[:70]}': {why};"
+                    " give it another name under `columns:`.",
+                    "contract:column",
                 )
             if column.type.item is not None and column.type.item.item is not None:
                 raise DestinationFault(
@@ -263,8 +270,9 @@ class PostgresLanding:
             raise AssertionError("match() comes first, and commit() gets its result")
         moment = sql.Literal(at)
         try:
-            for step in self._plan.steps(moment):
-                self._do(step)
+            with needed_by_others(self._name, self._place):
+                for step in self._plan.steps(moment):
+                    self._do(step)
         except psycopg.errors.DuplicateTable as taken:
             raise overtaken(self._name, self._place) from taken
         if self._staging.has(REJECTED):

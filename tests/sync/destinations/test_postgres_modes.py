@@ -217,6 +217,9 @@ def test_an_empty_table_becomes_what_the_mode_needs(dock: Any, mode: dict[str, A
         ({"_deleted_at": "timestamptz"}, SOFT, "the name of a column that mode upsert adds"),
         ({"_valid_to": "string"}, HISTORY, "the name of a column that mode history adds"),
         ({"l": "list<list<int32>>"}, {}, "list of lists"),
+        ({"": "string"}, {}, "it is empty"),
+        ({"ن" * 32: "string"}, {}, "more than 63 bytes"),
+        ({"xmin": "string"}, {}, "'xmin': PostgreSQL has a column of its own"),
     ],
 )
 def test_columns_that_cannot_be_stored_are_refused_before_anything_is_read(
