@@ -141,7 +141,7 @@ def _called(words: bytes) -> str:
     known = {
         "aiia_pipelines.worker": "warm worker",
         "aiia_pipelines.code_server": "code server",
-        "dagster-daemon": "daemon",
+        "aiia_pipelines.daemon": "daemon",
         "webserver": "web server",
         "aiia_pipelines.console": "web server",
         "postgres": "PostgreSQL",

@@ -146,7 +146,7 @@ class Soak:
     def kill_service(self) -> bool:
         """Kill one of the services; `aiia up` starts it again."""
         words = self.chance.choice(
-            ["dagster-daemon", "aiia_pipelines.worker", "aiia_pipelines.code_server"]
+            ["aiia_pipelines.daemon", "aiia_pipelines.worker", "aiia_pipelines.code_server"]
         )
         self.quiet_until = time.monotonic() + 30
         told = subprocess.run(
