@@ -5,6 +5,7 @@ import select
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,9 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry, PoolProxiedConnection
 
 _FRESH = 5.0  # seconds
+_LONGEST_PAUSE = (
+    25_000  # milliseconds; a stopped process has been silent for a while when it is ended
+)
 _USED_AT = "aiia: used at"
 _LOCK = threading.Lock()
 
@@ -72,7 +76,18 @@ def _made(url: str, *, autocommit: bool) -> sa.Engine:
         **more,
     )
     _check_connections(engine)
+    sa.event.listen(engine, "connect", _let_nobody_wait)
     return engine
+
+
+def _let_nobody_wait(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    """Have the server end a session that goes to sleep in a transaction.
+
+    A process that is stopped there, as by SIGSTOP, keeps its locks: whoever wants to end its job run would wait for ever.
+    """
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(f"set idle_in_transaction_session_timeout = {_LONGEST_PAUSE}")
+    connection.commit()
 
 
 def _check_connections(engine: sa.Engine) -> None:

@@ -6,7 +6,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from aiia_pipelines.jobs import engines
+from aiia_pipelines.jobs import engines, moves
+from aiia_pipelines.jobs.run import NewJobRun, Trigger
+from aiia_pipelines.jobs.state import JobState
+from aiia_pipelines.jobs.store import JobStore
 
 pytestmark = pytest.mark.integration
 
@@ -51,3 +54,22 @@ def test_one_that_was_used_a_moment_ago_is_only_looked_at(
     monkeypatch.setattr(engines, "_FRESH", 0.0)
     backend(engine)
     assert pings == [1]
+
+
+def test_a_session_that_sleeps_in_a_transaction_gives_its_locks_back(
+    new_database: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "_LONGEST_PAUSE", 200)
+    store = JobStore.open(new_database("asleep").url(driver="postgresql+psycopg2"))
+    new = NewJobRun(
+        connector="shop", title="Shop", streams=(), trigger=Trigger.MANUAL, triggered_by="sara"
+    )
+    number = store.create(new)
+    asleep = store.engine.connect()
+    moves.lock(asleep, number)
+    # As a process that was stopped; who wants to end its job run does not wait for it.
+    assert store.finish(number, JobState.CANCELLED) is not None
+    with pytest.raises(sa.exc.OperationalError):
+        asleep.execute(sa.text("select 1"))
+    asleep.close()
+    store.close()
