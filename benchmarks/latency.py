@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "tests" / "acceptance"))
 
 from conftest import Installation, build, eventually, tear_down  # noqa: E402 - tests are no package
 
+from aiia_pipelines.jobs.quiet import AFTERMATH  # noqa: E402 - as above
+
 REPORT = Path(__file__).with_name("latency.md")
 QUEUED = 50
 TICKING = (1, 3)  # connectors that are due at each full minute
@@ -141,7 +143,7 @@ def _called(words: bytes) -> str:
     known = {
         "aiia_pipelines.worker": "warm worker",
         "aiia_pipelines.code_server": "code server",
-        "dagster-daemon": "daemon",
+        "aiia_pipelines.daemon": "daemon",
         "webserver": "web server",
         "aiia_pipelines.console": "web server",
         "postgres": "PostgreSQL",
@@ -159,11 +161,14 @@ def spread(found: Sequence[float]) -> str:
     return f"| {len(ordered)} | {statistics.median(ordered):.2f} | {high:.2f} | {ordered[-1]:.2f} |"
 
 
-def told(rows: dict[str, list[float]], spent: dict[str, float], held: dict[str, int]) -> str:
+def told(
+    rows: dict[str, list[float]], spent: dict[str, float], held: dict[str, int], load: float
+) -> str:
     lines = [
         "# How soon runs start, and what waiting costs",
         "",
         f"One machine with {os.cpu_count()} cores, everything on it; seconds. Written by `benchmarks/latency.py`.",
+        f"Load average of the quarter of an hour before it began: {load:.1f}.",
         "",
         "| | starts | p50 | p95 | max |",
         "|---|---|---|---|---|",
@@ -183,8 +188,11 @@ def told(rows: dict[str, list[float]], spent: dict[str, float], held: dict[str, 
 
 
 def measured(here: Installation, count: int, minutes: int, rest: float) -> str:
+    load = os.getloadavg()[2]
     # The first ones fill the caches of the services.
     launches(here, ["shop"], 2)
+    # The daemon looks around for a while after each run.
+    time.sleep(AFTERMATH + 5)
     spent, held = idle(here, rest)
     rows = {"Sync Now → Running, idle worker": launches(here, ["shop"], count)}
     for due in TICKING if minutes else ():
@@ -192,7 +200,7 @@ def measured(here: Installation, count: int, minutes: int, rest: float) -> str:
     with crowded(here):
         free = ["shop", "astray", "locked"]
         rows[f"Sync Now → Running, {QUEUED} queued, slot free"] = launches(here, free, count)
-    return told(rows, spent, held)
+    return told(rows, spent, held, load)
 
 
 def _ticking(here: Installation, minutes: int, due: int) -> list[float]:

@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import click
 
@@ -59,7 +58,6 @@ def services(settings: Settings, url: str) -> list[Service]:
         "load_from:\n  - grpc_server:\n"
         f"      host: 127.0.0.1\n      port: {grpc}\n      location_name: aiia_pipelines\n"
     )
-    programs = Path(sys.executable).parent
     return [
         Service(
             "worker",
@@ -74,7 +72,9 @@ def services(settings: Settings, url: str) -> list[Service]:
             ready=lambda: listens("127.0.0.1", grpc),
         ),
         Service(
-            "daemon", [str(programs / "dagster-daemon"), "run", "-w", str(workspace)], environment
+            "daemon",
+            [sys.executable, "-m", "aiia_pipelines.daemon", "-w", str(workspace)],
+            environment,
         ),
         Service(
             "web",

@@ -10,6 +10,7 @@ from aiia_pipelines.config.clock import is_timezone
 from aiia_pipelines.config.faults import ConfigInvalid
 
 _HIGHEST_PORT = 65535
+_LONGEST_KEPT = 36_500  # days
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,10 @@ class Settings:
     host: str = "127.0.0.1"
     port: int = 3000
     postgres_port: int = 54329
+    # After how many days maintenance removes them; 0 keeps them for ever.
+    keep_events_days: int = 30
+    keep_logs_days: int = 180
+    keep_runs_days: int = 548
 
     @classmethod
     def load(cls, environ: Mapping[str, str], cwd: Path) -> Self:
@@ -54,6 +59,11 @@ class Settings:
             host=checked("AIIA_HOST", "127.0.0.1", _host),
             port=_port("AIIA_PORT", given.get("AIIA_PORT", "3000")),
             postgres_port=_port("AIIA_POSTGRES_PORT", given.get("AIIA_POSTGRES_PORT", "54329")),
+            keep_events_days=_days(
+                "AIIA_KEEP_EVENTS_DAYS", given.get("AIIA_KEEP_EVENTS_DAYS", "30")
+            ),
+            keep_logs_days=_days("AIIA_KEEP_LOGS_DAYS", given.get("AIIA_KEEP_LOGS_DAYS", "180")),
+            keep_runs_days=_days("AIIA_KEEP_RUNS_DAYS", given.get("AIIA_KEEP_RUNS_DAYS", "548")),
         )
 
     def environment(self) -> dict[str, str]:
@@ -70,6 +80,9 @@ class Settings:
             "AIIA_HOST": self.host,
             "AIIA_PORT": str(self.port),
             "AIIA_POSTGRES_PORT": str(self.postgres_port),
+            "AIIA_KEEP_EVENTS_DAYS": str(self.keep_events_days),
+            "AIIA_KEEP_LOGS_DAYS": str(self.keep_logs_days),
+            "AIIA_KEEP_RUNS_DAYS": str(self.keep_runs_days),
         }
 
 
@@ -90,6 +103,14 @@ def _port(name: str, text: str) -> int:
     number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else 0
     if not 1 <= number <= _HIGHEST_PORT:
         raise ConfigInvalid(f"{name} must be a port number from 1 to {_HIGHEST_PORT}")
+    return number
+
+
+def _days(name: str, text: str) -> int:
+    """Read a number of days; 0 stands for ever."""
+    number = int(text) if text.isascii() and text.isdigit() and len(text) <= 5 else -1
+    if not 0 <= number <= _LONGEST_KEPT:
+        raise ConfigInvalid(f"{name} must be a number of days from 0, for ever, to {_LONGEST_KEPT}")
     return number
 
 

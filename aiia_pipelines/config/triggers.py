@@ -53,6 +53,7 @@ class Webhook(_Part):
     """Calls of other systems, signed with a secret that both sides know."""
 
     secret: _Secret
+    per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
 
 
 class FileArrival(_Part):

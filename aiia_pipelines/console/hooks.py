@@ -23,6 +23,7 @@ from aiia_pipelines.config.connector import Connector
 from aiia_pipelines.config.secrets import SecretMissing, resolve
 from aiia_pipelines.config.settings import Settings
 from aiia_pipelines.console.doors import Doors
+from aiia_pipelines.console.pace import Pace
 from aiia_pipelines.jobs.redaction import REDACTOR
 from aiia_pipelines.jobs.webhooks import SHORTEST_KEY, Call, WeakSecret, genuine, keys_of
 
@@ -88,6 +89,7 @@ class Hooks:
         self._settings = settings
         self._doors = Doors(settings.connectors)
         self._launch = launch
+        self._pace = Pace()
         self._prefix = prefix
         # Apart from the threads of Dagster's pages: a flood of calls must not stop those.
         self._limiter = CapacityLimiter(_AT_ONCE)
@@ -121,6 +123,7 @@ class Hooks:
             raise _Answered(
                 401, "The signature does not fit, or the time of the call is too far away."
             )
+        self._keep_pace(connector)
         streams, full = _asked(call.body, connector)
         by = _shown(caller)
         wanted = Wanted(
@@ -136,6 +139,17 @@ class Hooks:
             reason = REDACTOR.clean(str(fault))
             _LOG.warning("The webhook of %s could not start it: %s", connector.name, reason)
             raise _Answered(503, reason, {"Retry-After": "10"}) from fault
+
+    def _keep_pace(self, connector: Connector) -> None:
+        """Refuse what comes too often; calls that are not genuine do not count, or a stranger could stop the others."""
+        webhook = connector.triggers.webhook
+        most = webhook.per_minute if webhook else 0
+        seconds = self._pace.wait(connector.name, most)
+        if seconds:
+            sentence = (
+                f"{connector.name} takes {most:,} calls a minute; there is room in {seconds} s."
+            )
+            raise _Answered(429, sentence, {"Retry-After": str(seconds)})
 
     def _keys(self, connector: Connector) -> list[bytes]:
         """Read the secret anew for each call, so that another one holds at once; none when it is unusable."""

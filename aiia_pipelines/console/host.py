@@ -29,7 +29,7 @@ from aiia_pipelines.console.hooks import Hooks, NotStarted, Started, Wanted
 from aiia_pipelines.jobs.run import Trigger
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.jobs.webhooks import Calls, run_id_of
-from aiia_pipelines.resources import tags
+from aiia_pipelines.resources import cadence, tags
 from aiia_pipelines.resources.job_board import settings
 from aiia_pipelines.resources.requests import JOB_PREFIX
 
@@ -175,6 +175,7 @@ def main(  # noqa: PLR0913 - the options of dagster-webserver
     assert_no_remaining_opts(others)
     configure_loggers(log_level=dagster_log_level.upper())
     setup_interrupt_handlers()
+    cadence.slow_down()
     with DagsterInstance.get() as instance:
         instance.optimize_for_webserver(db_statement_timeout, db_pool_recycle, db_pool_max_overflow)
         store = JobStore.open(str(settings().database_url))

@@ -16,9 +16,9 @@ from aiia_pipelines.jobs.state import FINAL, JobState, TaskState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS, TASKS
 
-_ASIDE = (JobState.SCHEDULED, JobState.PAUSED)
+ASIDE = (JobState.SCHEDULED, JobState.PAUSED)
 _WAITING = (JobState.SCHEDULED, JobState.PENDING, JobState.PAUSED)
-_AT_WORK = (JobState.PENDING, JobState.PREPARING, JobState.RUNNING)
+AT_WORK = (JobState.PENDING, JobState.PREPARING, JobState.RUNNING)
 _LEFT = (TaskState.SCHEDULED, TaskState.RESCHEDULED)
 
 
@@ -40,7 +40,7 @@ def add(store: JobStore, number: int, run_id: str) -> int | None:
         row = moves.lock(db, number)
         if row is None:
             return None
-        waits = JobState(row.state) in _ASIDE and row.held_by is None
+        waits = JobState(row.state) in ASIDE and row.held_by is None
         attempt = _next(db, number)
         new = {"number": number, "attempt": attempt, "run_id": run_id}
         if not waits:
@@ -61,7 +61,7 @@ def due(store: JobStore) -> list[Due]:
     query = (
         sa.select(JOB_RUNS)
         .where(
-            JOB_RUNS.c.state.in_(_ASIDE),
+            JOB_RUNS.c.state.in_(ASIDE),
             JOB_RUNS.c.held_by.is_(None),
             JOB_RUNS.c.due_at <= moves.NOW,
         )
@@ -93,7 +93,7 @@ def take_up(store: JobStore) -> list[int]:
     working = sa.exists().where(
         ATTEMPTS.c.number == JOB_RUNS.c.number, ATTEMPTS.c.ended_at.is_(None)
     )
-    stranded = (JOB_RUNS.c.state.in_(_AT_WORK), ~working)
+    stranded = (JOB_RUNS.c.state.in_(AT_WORK), ~working)
     query = sa.select(JOB_RUNS.c.number).where(*stranded)
     with store.engine.connect() as db:
         numbers = list(db.execute(query).scalars())
@@ -120,7 +120,7 @@ def give_up(store: JobStore, number: int, told: str) -> bool:
 def expire(store: JobStore) -> list[int]:
     """End the job runs that waited until they were not wanted any more, as Failed."""
     query = sa.select(JOB_RUNS.c.number, JOB_RUNS.c.expires_at).where(
-        JOB_RUNS.c.state.in_(_ASIDE), JOB_RUNS.c.expires_at < moves.NOW
+        JOB_RUNS.c.state.in_(ASIDE), JOB_RUNS.c.expires_at < moves.NOW
     )
     with store.engine.connect() as db:
         rows = db.execute(query).all()
@@ -130,7 +130,7 @@ def expire(store: JobStore) -> list[int]:
 
 def _fail(db: sa.Connection, number: int, told: str) -> bool:
     row = moves.lock(db, number)
-    if row is None or JobState(row.state) not in _ASIDE:
+    if row is None or JobState(row.state) not in ASIDE:
         return False
     moves.write_lines(db, number, [LogLine.of(Level.ERROR, told)])
     before = {"failure_code": row.failure_code or "time-limit", "message": row.message or told}
@@ -170,7 +170,7 @@ def release(store: JobStore, number: int) -> bool:
         row = moves.lock(db, number)
         if row is None or JobState(row.state) in FINAL or row.held_by is None:
             return False
-        aside = JobState(row.state) in _ASIDE
+        aside = JobState(row.state) in ASIDE
         at = sa.func.coalesce(JOB_RUNS.c.due_at, moves.NOW) if aside else None
         moves.update(db, number, held_by=None, held_reason=None, due_at=at)
         return True

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,27 @@ def end_lost(store: JobStore, lost: Lost) -> bool:
         store.finish(lost.number, JobState.FAILED, failure=failure, attempt=lost.attempt)
         is not None
     )
+
+
+def unheard(store: JobStore, run_ids: Collection[str]) -> set[str]:
+    """Tell which of these Dagster runs have work before them and never gave a sign of life."""
+    query = (
+        sa.select(ATTEMPTS.c.run_id)
+        .where(ATTEMPTS.c.run_id.in_(run_ids))
+        .group_by(ATTEMPTS.c.run_id)
+        # A run of several connectors comes to one after the other: a sign from any of them is its own.
+        .having(sa.func.count(ATTEMPTS.c.heartbeat_at) == 0)
+        .having(sa.func.bool_or(ATTEMPTS.c.ended_at.is_(None)))
+    )
+    with store.engine.connect() as db:
+        return set(db.execute(query).scalars())
+
+
+def seconds_up(store: JobStore) -> float:
+    """Give the seconds since the database of the job history was started."""
+    up = sa.func.clock_timestamp() - sa.func.pg_postmaster_start_time()
+    with store.engine.connect() as db:
+        return float(db.execute(sa.select(sa.func.extract("epoch", up))).scalar_one())
 
 
 def death_of(store: JobStore, number: int, how: str = "") -> Death:

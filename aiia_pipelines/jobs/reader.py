@@ -1,5 +1,6 @@
 """What the job-run store knows, read with SQLAlchemy; `history` reads for people, without that import."""
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -28,6 +29,18 @@ class JobReader:
             query = query.where(ATTEMPTS.c.ended_at.is_(None))
         with self.engine.connect() as db:
             return {row.connector: row.number for row in db.execute(query)}
+
+    def run_of_tick(self, connector: str, tick: datetime) -> str | None:
+        """Find the Dagster run that was made first for a tick of a connector's schedule."""
+        query = (
+            sa.select(ATTEMPTS.c.run_id)
+            .join(JOB_RUNS, ATTEMPTS.c.number == JOB_RUNS.c.number)
+            .where(JOB_RUNS.c.connector == connector, JOB_RUNS.c.tick == tick)
+            .order_by(ATTEMPTS.c.attempt)
+            .limit(1)
+        )
+        with self.engine.connect() as db:
+            return db.execute(query).scalar()
 
     def states_of(self, run_id: str) -> list[JobState]:
         """Read the states of the job runs of a Dagster run."""

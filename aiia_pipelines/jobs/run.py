@@ -58,6 +58,8 @@ class NewJobRun:
     # When it may begin, if not at once, and after which moment it is not tried any more.
     due_at: datetime | None = None
     expires_at: datetime | None = None
+    # The tick of the connector's schedule that it is for; each has one job run.
+    tick: datetime | None = None
     uid: str = field(default_factory=lambda: str(uuid4()))
 
 

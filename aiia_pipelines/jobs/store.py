@@ -174,11 +174,8 @@ class JobStore(JobReader):
 def _create(db: sa.Connection, new: NewJobRun, number: int, run_id: str | None) -> None:
     facts = asdict(new) | {"streams": list(new.streams), "number": number}
     state = JobState.PENDING if new.due_at is None else JobState.SCHEDULED
-    made = db.execute(
-        insert(JOB_RUNS)
-        .values(**facts, state=state)
-        .on_conflict_do_nothing(index_elements=["number"])
-    )
+    # Both its number and the tick that it is for have one job run.
+    made = db.execute(insert(JOB_RUNS).values(**facts, state=state).on_conflict_do_nothing())
     if made.rowcount:
         # Of a run that is not due yet, the first attempt is over before it began: another one comes.
         over = {"ended_at": moves.NOW, "outcome": state} if new.due_at is not None else {}

@@ -47,6 +47,8 @@ JOB_RUNS = sa.Table(
     sa.Column("due_at", _at),
     sa.Column("expires_at", _at),
     sa.Column("replaced_by", sa.BigInteger),
+    # The moment of the schedule that it is for: however many daemons look at it, one job run.
+    sa.Column("tick", _at),
     # From here on the last commit of the run is certain, and a cancel comes too late.
     sa.Column("sealed_at", _at),
     sa.Column("created_at", _at, nullable=False, server_default=sa.func.clock_timestamp()),
@@ -54,6 +56,13 @@ JOB_RUNS = sa.Table(
     sa.Column("ended_at", _at),
     sa.Index("job_runs_by_connector", "connector", sa.text("number desc")),
     sa.Index("job_runs_by_state", "state", sa.text("number desc")),
+    sa.Index(
+        "job_runs_by_tick",
+        "connector",
+        "tick",
+        unique=True,
+        postgresql_where=sa.text("tick is not null"),
+    ),
     sa.Index("job_runs_by_due", "due_at", postgresql_where=sa.text("due_at is not null")),
 )
 

@@ -22,7 +22,8 @@ _RESTARTS = 3
 _WITHIN_SECONDS = 60.0
 _GRACE_SECONDS = 10.0
 _HEAD_START_SECONDS = 2.0
-_LOOK_SECONDS = 0.1
+_LOOK_SECONDS = 0.1  # while something starts
+_WATCH_SECONDS = 0.5  # afterwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,7 @@ class Supervisor:
         try:
             for service in self.services:
                 self._bring_up(service, stop)
-            while not stop.wait(_LOOK_SECONDS):
+            while not stop.wait(_WATCH_SECONDS):
                 self._look(stop)
         finally:
             self._stop_all()

@@ -283,6 +283,8 @@ class CeleryLauncher(CeleryRunLauncher):
         taker = self.signs.taker(run.run_id)
         if taker is not None:
             self._kill(taker)
+        elif run.status is DagsterRunStatus.STARTING:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "It waits for a worker.")
         sentence = f"The process of the run died: it gave no sign of life for {SILENCE} seconds."
         return CheckRunHealthResult(WorkerStatus.NOT_FOUND, sentence)
 

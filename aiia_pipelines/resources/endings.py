@@ -15,6 +15,8 @@ _KILLED = re.compile(
     r"terminated by signal (\d+)|exit(?:ed with)? code (-?\d+)|process .* (?:crashed|died)"
 )
 _NOT_BEGUN = re.compile(r"taking longer than ([\d.]+) seconds to start")
+# As resources/celery_launcher.py tells it.
+_NO_BROKER = re.compile(r"Broker away\. .+")
 _OVERDUE = re.compile(r"exceeding maximum runtime of (\d+) seconds")
 _OUTSIDE = "This run has been marked as failed from outside the execution context"
 
@@ -47,6 +49,9 @@ def failure_of(event: DagsterEvent, store: JobStore, number: int, said: str = ""
     if began is not None:
         sentence = f"Worker lost. The run did not begin within {began[1]} seconds."
         return classify(RunEnded(sentence, "worker:lost"))
+    away = _NO_BROKER.search(words)
+    if away is not None:
+        return classify(RunEnded(away[0], "worker:no-broker"))
     names = _told(error).signals if error else ()
     return classify(RunEnded(f"The run failed before its job began: {words}", *names))
 

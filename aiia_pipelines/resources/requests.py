@@ -108,6 +108,7 @@ def _request(
         trigger=Trigger.RETRY if parent else trigger,
         triggered_by=by,
         retry_of=parent or (int(retry_of) if retry_of else None),
+        tick=tags.tick_of(run.tags) if run.parent_run_id is None else None,
     )
     try:
         connector = read_connector(settings().connectors, name)

@@ -5,7 +5,7 @@ deployment) creates runs through `add_run` and reports their end through `handle
 in the storage needs no cooperation of the door, also for runs that are ended from outside.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
@@ -100,8 +100,25 @@ class HookedRunStorage(PostgresRunStorage):
         own_tags = tags.without_copies(
             dagster_run.tags, re_execution=dagster_run.parent_run_id is not None
         )
-        goes_on = tags.attempt_of(own_tags)
         asked = requests_of(dagster_run, self._parents(dagster_run))
+        with self._one_for_its_tick(asked) as first:
+            return first or self._added(dagster_run, own_tags, asked)
+
+    @contextmanager
+    def _one_for_its_tick(self, asked: Sequence[NewJobRun]) -> Iterator[DagsterRun | None]:
+        """Give the run that another daemon has made for the same tick; whoever makes one keeps others waiting."""
+        ticking = next((each for each in asked if each.tick is not None), None)
+        if ticking is None or ticking.tick is None:
+            yield None
+            return
+        with self._alone_with(f"{ticking.connector}@{ticking.tick.isoformat()}"):
+            run_id = self._jobs.run_of_tick(ticking.connector, ticking.tick)
+            yield self._get_run_by_id(run_id) if run_id else None
+
+    def _added(
+        self, dagster_run: DagsterRun, own_tags: dict[str, str], asked: Sequence[NewJobRun]
+    ) -> DagsterRun:
+        goes_on = tags.attempt_of(own_tags)
         own_tags = priority_tag(asked) | own_tags | limit_tags(asked, settings().home)
         new = [] if goes_on else asked
         numbers = {self._jobs.reserve(): request for request in new}

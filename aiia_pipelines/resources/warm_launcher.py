@@ -2,13 +2,17 @@
 
 import dagster as dg
 from dagster import DefaultRunLauncher
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._grpc.types import CanCancelExecutionRequest
 
 from aiia_pipelines.jobs import launches
 from aiia_pipelines.local import warm
 from aiia_pipelines.resources.admission import admitted, store_of
 from aiia_pipelines.resources.job_board import settings
+
+_PATIENCE = 5  # seconds
 
 
 class WarmRunLauncher(DefaultRunLauncher):
@@ -51,15 +55,29 @@ class WarmRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Tell whether the process of a run is there, as far as the worker knows it."""
-        if (
-            GRPC_INFO_TAG not in run.tags
-            and _state({"do": "state", "run_id": run.run_id}) == "lost"
-        ):
+        """Tell whether the process of a run is there, as far as those know that started it."""
+        begins = run.status is dg.DagsterRunStatus.STARTING
+        if GRPC_INFO_TAG in run.tags:
+            gone = begins and not self._has_child(run)
+        else:
+            state = _state({"do": "state", "run_id": run.run_id})
+            # A process that has begun gives signs of life of its own, which sensors/job_history looks at.
+            gone = state == "lost" or (begins and state == "unknown")
+        if gone:
             told = f"Run execution process for {run.run_id} died."
             return CheckRunHealthResult(WorkerStatus.FAILED, told)
-        # Of a process that is not the worker's own nothing is known here; sensors/job_history looks after it.
         return CheckRunHealthResult(WorkerStatus.RUNNING)
+
+    def _has_child(self, run: dg.DagsterRun) -> bool:
+        """Ask the code server that started a run whether its process is there; one that is gone took it along."""
+        try:
+            client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call] # Dagster's
+            answer = client and client.can_cancel_execution(
+                CanCancelExecutionRequest(run_id=run.run_id), timeout=_PATIENCE
+            )
+        except DagsterUserCodeUnreachableError:
+            return False
+        return bool(answer and answer.can_cancel)
 
 
 def _forked(run_id: str) -> bool:

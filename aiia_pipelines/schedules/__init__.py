@@ -14,7 +14,7 @@ from aiia_pipelines.jobs.run import Trigger
 from aiia_pipelines.resources import tags
 from aiia_pipelines.schedules.crons import asked
 from aiia_pipelines.schedules.due import due
-from aiia_pipelines.schedules.past import INSTANT, TICK, already_run, looked_at_until
+from aiia_pipelines.schedules.past import INSTANT, already_run, looked_at_until
 
 PREFIX = "schedule__"
 
@@ -60,7 +60,7 @@ def _request(connector: Connector, tick: datetime) -> dg.RunRequest:
         # Dagster makes one run for a key at a moment, also when its daemon is killed meanwhile.
         run_key=f"{connector.name}@{tick.isoformat()}",
         tags={
-            TICK: tick.isoformat(),
+            tags.TICK: tick.isoformat(),
             tags.TRIGGER: Trigger.SCHEDULE.value,
             tags.TRIGGERED_BY: f"{PREFIX}{connector.name} at {local:%Y-%m-%d %H:%M} {connector.timezone}",
         },

@@ -12,8 +12,8 @@ from dagster._core.scheduler.instigation import (
 )
 from dagster._core.storage.tags import SCHEDULE_NAME_TAG, SCHEDULED_EXECUTION_TIME_TAG
 
-# The tick for which a run was made. Dagster's own tag has the moment at which that was noticed.
-TICK = ".dagster/aiia_tick"
+from aiia_pipelines.resources.tags import TICK
+
 INSTANT = timedelta(microseconds=1)
 # Looked at to the end; one that failed or was interrupted is looked at again.
 _DONE = [TickStatus.SUCCESS, TickStatus.SKIPPED]

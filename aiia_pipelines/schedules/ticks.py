@@ -1,13 +1,17 @@
 """When a schedule ticks next, by the very iterator that Dagster's daemon goes by."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice, pairwise
 from zoneinfo import ZoneInfo
 
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from aiia_pipelines.config.ticks import is_tick, ticks_after
+from aiia_pipelines.config.clock import Cron
+from aiia_pipelines.config.ticks import is_tick
 from aiia_pipelines.schedules.crons import asked
+
+_LOOKED_AT = 15  # days with ticks
 
 
 def next_ticks(cron: str, timezone: str, count: int, after: datetime) -> list[datetime]:
@@ -23,12 +27,18 @@ def next_ticks(cron: str, timezone: str, count: int, after: datetime) -> list[da
 
 
 def longest_pause(cron: str, timezone: str, after: datetime) -> timedelta:
-    """Give the longest time between two ticks of the coming weeks, at most a day too short."""
-    longest = timedelta()
-    moment = next(ticks_after(cron, timezone, after))
-    for _ in range(14):
-        following = next(ticks_after(cron, timezone, moment))
-        longest = max(longest, following - moment)
-        # In strides of a day: a cron of each minute has ten thousand ticks a week.
-        moment = max(following, moment + timedelta(days=1))
-    return longest
+    """Give the longest time between two ticks of the coming weeks, by the clock on the wall.
+
+    Each run asks for it as it begins: ticks are not listed, of which a cron of each minute has many.
+    """
+    schedule = Cron.parse(cron)
+    times = sorted(timedelta(hours=h, minutes=m) for h in schedule.hours for m in schedule.minutes)
+    within = max((late - early for early, late in pairwise(times)), default=timedelta())
+    first = after.astimezone(ZoneInfo(timezone)).date()
+    ticking = (day for day in map(first.__add__, _days()) if schedule.has_day(day))
+    apart = max(late - early for early, late in pairwise(islice(ticking, _LOOKED_AT)))
+    return max(within, apart - (times[-1] - times[0]))
+
+
+def _days() -> Iterator[timedelta]:
+    return (timedelta(days=number) for number in count())

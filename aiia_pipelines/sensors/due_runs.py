@@ -1,6 +1,6 @@
 """Starts what waited for its time: the next attempt of a job run, one whose window opens, one that goes on after a pause."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 
@@ -49,7 +49,16 @@ def launches(
     ]
     yield from asked
     if not asked:
-        yield dg.SkipReason(f"Expired: {expired}" if expired else "Nothing is due.")
+        yield dg.SkipReason(_told(expired, [due.number for due in attempts.due(store)]))
+
+
+def _told(expired: Sequence[int], waiting: Sequence[int]) -> str:
+    if expired:
+        return f"Expired: {expired}"
+    if waiting:
+        # Its file cannot be read, or has streams that Dagster does not know yet.
+        return f"Waiting for their files, or until these are loaded again: {waiting}"
+    return "Nothing is due."
 
 
 def _request(

@@ -11,7 +11,7 @@ from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.resources.endings import RunEnded, death
 from aiia_pipelines.resources.job_board import STATE_OF_STATUS, JobBoard, settings
-from aiia_pipelines.sensors import strays
+from aiia_pipelines.sensors import strays, unheard
 
 INTERVAL = 15  # seconds
 AFTERMATH = 30.0  # seconds that a healthy run takes at most to end after its job run
@@ -49,6 +49,7 @@ def sweep(instance: dg.DagsterInstance, store: JobStore) -> list[int]:
             if run is not None and not run.is_finished:
                 instance.report_run_failed(run, gone.reason)
             JobBoard.publish(instance, store, gone.run_id)
+    unheard.give_up(instance, store)
     ended += _unseen(instance, store)
     attempts.take_up(store)
     _let_go(instance, store)

@@ -1,4 +1,4 @@
-"""Maintenance: removing, in small steps, what nobody needs any more. The history of job runs stays as it is."""
+"""Maintenance: removing, in small steps, what nobody needs any more, and what is older than the settings keep."""
 
 import shutil
 import tempfile
@@ -15,6 +15,7 @@ from aiia_pipelines.jobs import webhooks
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.sync.destinations import collect
 from aiia_pipelines.sync.destinations._parquet_store import sweep_scratch
+from aiia_pipelines.upkeep import retention
 from aiia_pipelines.upkeep.course import Stage
 
 MOST = 5000  # that one stage removes in one run; the next day goes on
@@ -39,6 +40,10 @@ def stages_of(settings: Settings, store: JobStore, environ: Mapping[str, str]) -
         "run logs": lambda: _removed(_old_logs(settings.home / "logs" / "runs")),
         "webhook calls": lambda: _removed(webhooks.purge(store.engine, MOST)),
         "artifacts": lambda: _removed(_orphans(store.engine, artifacts)),
+        **{
+            name: partial(_counted, remove)
+            for name, remove in retention.stages(store.engine, settings).items()
+        },
         "dead rows": lambda: _vacuumed(store.engine),
     }
     return [
@@ -52,9 +57,13 @@ def stages_of(settings: Settings, store: JobStore, environ: Mapping[str, str]) -
     ]
 
 
-def _removed(count: int) -> str:
-    more = "; the next run goes on" if count >= MOST else ""
+def _removed(count: int, most: int = MOST) -> str:
+    more = "; the next run goes on" if count >= most else ""
     return f"{count:,} removed{more}" if count else "nothing to remove"
+
+
+def _counted(remove: Callable[[], int]) -> str:
+    return _removed(remove(), retention.MOST)
 
 
 def _staging(url: str) -> str:

@@ -69,7 +69,7 @@ def test_a_connector_that_came_after_the_start_is_told(here: Any) -> None:
 
 
 def test_a_tick_that_the_daemon_left_out_is_told(here: Any) -> None:
-    (daemon,) = [pid for pid in processes() if b"dagster-daemon" in pid.read_bytes()][:1]
+    (daemon,) = [pid for pid in processes() if b"aiia_pipelines.daemon" in pid.read_bytes()][:1]
     number = int(daemon.parent.name)
     os.kill(number, signal.SIGSTOP)
     try:

@@ -139,6 +139,7 @@ def console(
     found.write("turning", HOOK.format("file:secrets/hook"))
     found.write("unset", HOOK.format("env:NOBODY_SETS_THIS"))
     found.write("plain", HOOK.format("env:PLAIN_HOOK"))
+    found.write("paced", HOOK.format("env:HOOK").replace("' }", "', per_minute: 2 }"))
     found.write("quiet")
     with (home / "web.log").open("wb") as log:
         found.process = subprocess.Popen(

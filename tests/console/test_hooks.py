@@ -201,6 +201,17 @@ def test_many_calls_at_a_time_leave_the_pages_alone(console: Any) -> None:
     assert set(asyncio.run(both())) == {401}
 
 
+def test_calls_that_come_too_often_are_sent_away_for_a_while(console: Any) -> None:
+    for _ in range(3):
+        assert console.call("paced", webhook_signature="v1,wrong").status_code == 401
+    assert [console.call("paced").status_code for _ in range(2)] == [202, 202]
+    told = console.call("paced")
+    assert told.status_code == 429
+    assert told.json()["error"].startswith("paced takes 2 calls a minute; there is room in ")
+    assert 1 <= int(told.headers["retry-after"]) <= 60
+    assert console.call("turning").status_code == 202, "each has a minute of its own"
+
+
 def test_a_connector_file_that_is_new_must_be_loaded_first(
     console: Any, wait: Callable[..., Any]
 ) -> None:

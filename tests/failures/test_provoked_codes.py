@@ -8,7 +8,9 @@ from provoked import Provoked
 from aiia_pipelines.jobs.failures import CATALOGUE
 
 # No sync meets these: what starts syncs does, and what looks at them from outside.
-ELSEWHERE = {"code-location-broken", "daemon-down", "history-unavailable", "time-limit"}
+ELSEWHERE = {
+    "broker-unavailable", "code-location-broken", "daemon-down", "history-unavailable", "time-limit",
+}  # fmt: skip
 
 
 def _provoked() -> list[Provoked]:

@@ -27,6 +27,7 @@ from valkey_server import ValkeyServer
 
 from aiia_pipelines.jobs import traces
 from aiia_pipelines.resources.celery_launcher import TASK, CeleryLauncher
+from aiia_pipelines.sensors.unheard import give_up
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -216,6 +217,20 @@ def test_a_killed_process_is_seen(works: Works) -> None:
     row = works.row(run_id)
     assert row.failure_code == "worker-lost"
     assert "(SIGKILL)" in row.message
+
+
+def test_a_process_that_died_before_its_run_began_is_given_up(works: Works) -> None:
+    waiting = works.launch(queue="nobody")
+    taken = works.launch("sync__books", queue="nobody")
+    works.launcher.signs.take(taken, "1@a machine that is gone")
+
+    def gone() -> list[str]:
+        return give_up(works.instance, works.rim.store, silence=0)
+
+    works.until(lambda: gone() == [taken], taken)
+    assert works.row(taken).failure_code == "worker-lost"
+    assert works.status(waiting) is Status.STARTING, "a worker may take it yet"
+    works.launcher.terminate(waiting)
 
 
 def test_runs_survive_a_restart_of_the_broker(works: Works) -> None:

@@ -76,6 +76,8 @@ def test_a_run_that_somebody_stops_in_dagster_is_cancelled(rim: Any) -> None:
     [
         ("Run timed out due to taking longer than 120 seconds to start.", "worker-lost",
          "Worker lost. The run did not begin within 120 seconds."),
+        ("Broker away. broker:6379 took no run for 10 seconds.", "broker-unavailable",
+         "Broker away. broker:6379 took no run for 10 seconds."),
         ("No room.", "unclassified", "The run failed before its job began: No room."),
     ],
 )  # fmt: skip

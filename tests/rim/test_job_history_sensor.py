@@ -1,3 +1,4 @@
+import json
 import socket
 from typing import Any
 
@@ -8,12 +9,15 @@ from dagster._core.remote_origin import (
     RemoteJobOrigin,
     RemoteRepositoryOrigin,
 )
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 from aiia_pipelines.jobs.state import JobState
 from aiia_pipelines.sensors.job_history import job_history, sweep
+from aiia_pipelines.sensors.unheard import give_up
 
 pytestmark = pytest.mark.integration
 
+HOST = "127.0.0.1"
 NOBODY = 99_999_999  # process ids end at 2^22
 
 
@@ -124,3 +128,37 @@ def test_a_queued_run_whose_job_run_was_cancelled_leaves_the_queue(rim: Any) -> 
     ended_long_ago(rim, number)
     sweep(rim.instance, rim.store)
     assert status(rim, run) is dg.DagsterRunStatus.CANCELED
+
+
+def test_a_process_that_died_before_its_first_sign_of_life_is_given_up(rim: Any) -> None:
+    run = rim.create()
+    number = rim.number(run.run_id)
+    report(rim, run, "PIPELINE_START")
+    assert give_up(rim.instance, rim.store) == [], "it may be about to give one"
+    assert give_up(rim.instance, rim.store, silence=0) == [run.run_id]
+    row = rim.store.row(number)
+    assert (row.state, row.failure_code) == ("Failed", "worker-lost")
+    assert row.message.startswith("Worker lost. The process of this run ended without a word")
+    assert status(rim, run) is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_process_that_gave_one_is_left_to_others(rim: Any) -> None:
+    run, number = started(rim)
+    assert run.run_id not in give_up(rim.instance, rim.store, silence=0)
+    assert number in sweep(rim.instance, rim.store)
+
+
+def test_a_run_that_no_code_server_starts_any_more_is_given_up(rim: Any) -> None:
+    run = rim.create()
+    report(rim, run, "PIPELINE_STARTING")
+    # Nobody listens there: whoever started the run is gone, and the process with it.
+    rim.instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: json.dumps({"host": HOST, "port": 1})})
+    assert give_up(rim.instance, rim.store, silence=0) == [run.run_id]
+    assert rim.store.row(rim.number(run.run_id)).failure_code == "worker-lost"
+
+
+def test_a_run_that_waits_for_the_warm_worker_is_not_given_up(rim: Any) -> None:
+    run = rim.create()
+    report(rim, run, "PIPELINE_STARTING")
+    assert give_up(rim.instance, rim.store, silence=0) == [], "no worker is there to be asked"
+    rim.instance.report_run_canceled(run)

@@ -63,7 +63,7 @@ def test_a_run_is_forked_off_and_completes(warmth: Any) -> None:
     answer = {"do": "state", "run_id": run_id}
     assert warmth.eventually(lambda: warm.ask(warmth.home, answer) == {"state": "ended"})
     # What went well leaves nothing.
-    assert not list(warmth.home.glob("logs/runs/*.log"))
+    assert not (warmth.home / "logs" / "runs" / f"{run_id}.log").exists()
     assert not list(warmth.home.glob("worker/*.run"))
 
 

@@ -146,7 +146,7 @@ class Soak:
     def kill_service(self) -> bool:
         """Kill one of the services; `aiia up` starts it again."""
         words = self.chance.choice(
-            ["dagster-daemon", "aiia_pipelines.worker", "aiia_pipelines.code_server"]
+            ["aiia_pipelines.daemon", "aiia_pipelines.worker", "aiia_pipelines.code_server"]
         )
         self.quiet_until = time.monotonic() + 30
         told = subprocess.run(
@@ -243,7 +243,12 @@ def outcomes(soak: Soak) -> str:
     found = soak.here.query(
         "select state, coalesce(failure_code, ''), count(*) from aiia.job_runs group by 1, 2 order by 3 desc"
     )
-    return "\n".join(f"  {count:5} {state} {code}".rstrip() for state, code, count in found)
+    counts = [f"  {count:5} {state} {code}".rstrip() for state, code, count in found]
+    # What the catalogue has no row for is worth a look.
+    odd = soak.here.query(
+        "select number, message from aiia.attempts where failure_code = 'unclassified' order by number"
+    )
+    return "\n".join([*counts, *(f"        #{number}: {message}" for number, message in odd)])
 
 
 def main() -> int:
