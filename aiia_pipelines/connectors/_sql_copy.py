@@ -82,7 +82,7 @@ class Lane:
                 self._begin(statement)
                 for data, begins, ends in self._stretches():
                     self._busy = False
-                    yield wire.Rows(Bytes(data), begins, ends, kinds)
+                    yield wire.Rows(Bytes(data), begins, ends, kinds).looked_through()
                     self._busy = True
             done = True
         finally:
@@ -214,5 +214,5 @@ class Lane:
 def _translated() -> Iterator[None]:
     try:
         yield
-    except (*_FAULTS, Silent) as fault:
+    except (*_FAULTS, Silent, wire.Garbled) as fault:
         raise DriverFault(fault) from fault

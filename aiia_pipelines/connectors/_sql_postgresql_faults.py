@@ -74,6 +74,8 @@ def in_use(driver: BaseException) -> Told:
         signals = ("query:cancelled",)
     elif type(driver).__name__ == "Silent":
         signals = ("read:timeout",)
+    elif type(driver).__name__ == "Garbled":
+        signals = ("protocol:error",)
     elif not state and _LOST.search(words):
         signals = ("connection:lost",)
     return Told(diagnosis, signals)

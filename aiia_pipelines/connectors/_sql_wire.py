@@ -7,6 +7,7 @@ at together, field by field: a look reads a number at one place of every row.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,10 @@ _DAY = 86_400_000_000  # microseconds
 _HALF = np.uint64(32)
 _HUGE = 1024 * 1024  # bytes of a value that nobody takes on trust
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
+
+
+class Garbled(Exception):
+    """Bytes are not what PostgreSQL sends: they were changed on their way, or somebody else sends them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +59,7 @@ class Field:
         if self.nulls is not None:
             wrong &= ~self.nulls
         if wrong.any():
-            raise ValueError(f"a value of {size} bytes has another length")
+            raise Garbled(f"a value of {size} bytes has another length")
         return self
 
 
@@ -92,16 +97,22 @@ class Rows(Wired):
         )
 
     def _field(self, place: int) -> Field:
-        if not self._fields:
-            self._fields = list(self._walk())
-        return self._fields[place]
+        return self.looked_through()._fields[place]
 
-    def _walk(self) -> Iterator[Field]:
+    def looked_through(self) -> Self:
         """Find the fields of all rows.
 
         Raises:
-            ValueError: The bytes are no rows of these columns.
+            Garbled: The bytes are no rows of these columns.
         """
+        if not self._fields:
+            try:
+                self._fields = list(self._walk())
+            except IndexError:
+                raise Garbled("a value is longer than its row") from None
+        return self
+
+    def _walk(self) -> Iterator[Field]:
         places = self._begins + 2
         for _ in self.kinds:
             heads = self._data.words(places)
@@ -112,7 +123,7 @@ class Rows(Wired):
             yield Field(self._data, places, sizes, nulls, heads)
             places = places + sizes
         if not np.array_equal(places, self._ends):
-            raise ValueError("the rows have other columns than they should")
+            raise Garbled("the rows have other columns than they should")
 
     def column(self, place: int) -> pa.Array:
         """Give the values of a column; dates and times beyond Arrow's numbers wrap around."""

@@ -11,8 +11,11 @@ import pyarrow as pa
 import pytest
 
 from aiia_pipelines.config.types import ColumnType
+from aiia_pipelines.connectors import _sql_postgresql_faults as faults
 from aiia_pipelines.connectors import _sql_wire as wire
 from aiia_pipelines.connectors._sql_wire_bytes import PADDING, Bytes
+from aiia_pipelines.connectors.base import SourceFault
+from aiia_pipelines.jobs.classify import classify
 
 pytestmark = pytest.mark.integration
 Values = list[Any]
@@ -125,8 +128,20 @@ def test_rows_can_be_left_out(copied: Any) -> None:
 def test_rows_of_other_columns_are_refused(copied: Any) -> None:
     rows, _ = copied("int4", "int32", [1, 2])
     rows.kinds = rows.kinds[:2]
-    with pytest.raises(ValueError, match="other columns"):
+    with pytest.raises(wire.Garbled, match="other columns"):
         rows.column(0)
     rows, _ = copied("int4", "int64", [1, 2])
-    with pytest.raises(ValueError, match="8 bytes"):
+    with pytest.raises(wire.Garbled, match="8 bytes"):
         rows.column(1)
+    beyond = Bytes(bytearray(b"\0\1\x7f\0\0\0" + bytes(PADDING)))
+    ends = np.array([6])
+    for kinds in (["int32"], ["int32", "string"]):
+        lost = wire.Rows(beyond, ends - 6, ends, [ColumnType.parse(kind) for kind in kinds])
+        with pytest.raises(wire.Garbled):
+            lost.looked_through()
+
+
+def test_garbled_rows_are_a_fault_of_the_protocol() -> None:
+    told = faults.in_use(wire.Garbled("the rows have other columns than they should"))
+    assert told.signals == ("protocol:error",)
+    assert classify(SourceFault(told.sentence, *told.signals)).code == "protocol-error"
