@@ -55,7 +55,9 @@ class Lane:
     @property
     def usable(self) -> bool:
         """Whether it can read a further statement."""
-        return self._connection is not None
+        connection = self._connection
+        idle = pq.TransactionStatus.INTRANS
+        return connection is not None and connection.pgconn.transaction_status == idle
 
     @property
     def _wire(self) -> pq.abc.PGconn:
@@ -92,10 +94,22 @@ class Lane:
 
     def _begin(self, statement: str) -> None:
         self._refuse_if_stopped()
-        self._wire.send_query(f"COPY ({statement}) TO STDOUT (FORMAT binary)".encode())
+        self._send(f"COPY ({statement}) TO STDOUT (FORMAT binary)")
         found = self._result()
         if found is None or found.status != pq.ExecStatus.COPY_OUT:
             raise self._told(found)
+
+    def _send(self, statement: str) -> None:
+        connection, end = self._wire, time.monotonic() + self._patience
+        connection.send_query(statement.encode())
+        ready = select.poll()
+        ready.register(connection.socket, select.POLLIN | select.POLLOUT)
+        # A long statement does not fit into what the system buffers at once.
+        while connection.flush():
+            if not ready.poll(_PATIENCE * 500) and (self._stopped or time.monotonic() > end):
+                self.silent = True
+                raise Silent(f"it took nothing for {self._patience:,} seconds")
+            connection.consume_input()
 
     def _refuse_if_stopped(self) -> None:
         if self._stopped:

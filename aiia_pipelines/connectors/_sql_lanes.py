@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _MOST_LANES = 8
 _ANY_SIZE = 2**31
 _TEXT = ColumnType("string")
+_EXACT = EXACT | {"uuid"}
 
 
 class Lanes:
@@ -143,7 +144,7 @@ def _places(
 ) -> list[int] | None:
     """Give the places of the columns that order the rows; None when one is not read, or has no exact text."""
     found = [names.index(name) for name in order if name in names]
-    if len(found) < len(order) or not all(kinds[place].name in EXACT for place in found):
+    if len(found) < len(order) or not all(kinds[place].name in _EXACT for place in found):
         return None
     return found
 

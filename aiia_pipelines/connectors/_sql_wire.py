@@ -17,6 +17,7 @@ from aiia_pipelines.connectors import _sql_wire_numeric as numeric
 from aiia_pipelines.connectors._sql_wire_bytes import Bytes, Numbers, Places
 from aiia_pipelines.connectors.base import Wired
 
+_TRAILER = b"\xff\xff"  # in place of a row
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, and no extension
 _FROM_1970 = 10_957  # days from 1970 to 2000, the epoch of PostgreSQL
 _DAY = 86_400_000_000  # microseconds
@@ -43,6 +44,12 @@ class Field:
         """Count the rows."""
         return len(self.begins)
 
+    @property
+    def nbytes(self) -> int:
+        """Count the bytes of memory that it takes."""
+        whole = self.begins.nbytes + self.sizes.nbytes + self.first.nbytes
+        return int(whole + (0 if self.nulls is None else self.nulls.nbytes))
+
     def validity(self) -> pa.Buffer | None:
         """Give the bits that say which values there are; None when all are."""
         if self.nulls is None:
@@ -52,15 +59,6 @@ class Field:
     def array(self, kind: pa.DataType, values: Numbers) -> pa.Array:
         """Make a column of numbers of a fixed width."""
         return pa.Array.from_buffers(kind, len(self), [self.validity(), pa.py_buffer(values)])
-
-    def of(self, size: int) -> "Field":
-        """Make sure that all values have so many bytes."""
-        wrong = self.sizes != size
-        if self.nulls is not None:
-            wrong &= ~self.nulls
-        if wrong.any():
-            raise Garbled(f"a value of {size} bytes has another length")
-        return self
 
 
 class Rows(Wired):
@@ -82,6 +80,12 @@ class Rows(Wired):
 
     @property
     def nbytes(self) -> int:
+        """Count the bytes of memory that they take, with what was found out about them."""
+        columns = sum(column.nbytes for column in self._columns.values())
+        return self.wire_bytes + int(columns) + sum(field.nbytes for field in self._fields)
+
+    @property
+    def wire_bytes(self) -> int:
         """Count their bytes."""
         return int((self._ends - self._begins).sum())
 
@@ -114,12 +118,16 @@ class Rows(Wired):
 
     def _walk(self) -> Iterator[Field]:
         places = self._begins + 2
-        for _ in self.kinds:
+        for kind in self.kinds:
             heads = self._data.words(places)
             sizes = (heads >> _HALF).astype(np.int32)
             nulls, places = None, places + 4
             if int(sizes.min(initial=0)) < 0:
                 nulls, sizes = sizes < 0, np.maximum(sizes, 0)
+            if (width := _WIRE_WIDTHS.get(kind.name)) is not None:
+                wrong = sizes != width if nulls is None else (sizes != width) & ~nulls
+                if wrong.any():
+                    raise Garbled(f"a value of {width} bytes has another length")
             yield Field(self._data, places, sizes, nulls, heads)
             places = places + sizes
         if not np.array_equal(places, self._ends):
@@ -138,7 +146,7 @@ class Rows(Wired):
         if int(field.sizes.max(initial=0)) > _HUGE:
             return None
         if kind.name == "decimal" and numeric.plain(
-            field.data, field.begins, field.nulls, kind.scale or 0
+            field.data, field.begins, field.nulls, kind.precision or 38, kind.scale or 0
         ):
             arrow: pa.DataType = pa.decimal128(kind.precision or 38, kind.scale or 0)
             width = 16
@@ -167,8 +175,13 @@ class Rows(Wired):
         """Give the rows at these places, which ascend; what was found out about the fields is forgotten."""
         return Rows(self._data, self._begins[places], self._ends[places], self.kinds)
 
-    def pieces(self) -> Iterator[memoryview]:
-        """Give the bytes of all rows, in as few pieces as lie apart."""
+    def copied(self) -> Iterator[bytes | memoryview]:
+        """Give a binary COPY of these rows, in as few pieces as they lie apart."""
+        yield HEADER
+        yield from self._pieces()
+        yield _TRAILER
+
+    def _pieces(self) -> Iterator[memoryview]:
         if not self.num_rows:
             return
         apart = self._begins[1:] != self._ends[:-1]
@@ -179,24 +192,24 @@ class Rows(Wired):
 
 
 def _bool(field: Field, _: ColumnType) -> pa.Array:
-    values = field.of(1).first & np.uint64(0xFF000000)
+    values = field.first & np.uint64(0xFF000000)
     return field.array(pa.bool_(), np.packbits(values != 0, bitorder="little"))
 
 
 def _short(field: Field, _: ColumnType) -> pa.Array:
-    return field.array(pa.int16(), (field.of(2).first >> np.uint64(16)).astype(np.int16))
+    return field.array(pa.int16(), (field.first >> np.uint64(16)).astype(np.int16))
 
 
 def _word(kind: pa.DataType, more: int = 0) -> Callable[[Field, ColumnType], pa.Array]:
     def read(field: Field, _: ColumnType) -> pa.Array:
-        return field.array(kind, field.of(4).first.astype(np.int32) + np.int32(more))
+        return field.array(kind, field.first.astype(np.int32) + np.int32(more))
 
     return read
 
 
 def _long(kind: pa.DataType, more: int = 0) -> Callable[[Field, ColumnType], pa.Array]:
     def read(field: Field, _: ColumnType) -> pa.Array:
-        values = field.data.words(field.of(8).begins).view(np.int64)
+        values = field.data.words(field.begins).view(np.int64)
         return field.array(kind, values + np.int64(more) if more else values)
 
     return read
@@ -213,7 +226,7 @@ def _text(kind: pa.DataType) -> Callable[[Field, ColumnType], pa.Array]:
 
 def _uuid(field: Field, _: ColumnType) -> pa.Array:
     """Write 16 bytes as 8-4-4-4-12 digits."""
-    raw = field.of(16).data.block(field.begins, 16)
+    raw = field.data.block(field.begins, 16)
     text = np.full((len(field), 36), ord("-"), np.uint8)
     place = 0
     for start, stop in ((0, 4), (4, 6), (6, 8), (8, 10), (10, 16)):
@@ -249,6 +262,10 @@ _READERS: dict[str, Callable[[Field, ColumnType], pa.Array]] = {
 }  # fmt: skip
 # Types of which any value fits, by the bytes that one, or the place of one, takes in Arrow.
 _OFFSET = 4
+_WIRE_WIDTHS = {
+    "bool": 1, "int16": 2, "int32": 4, "int64": 8, "float32": 4, "float64": 8, "date": 4, "time": 8, "timestamp": 8,
+    "timestamptz": 8, "uuid": 16,
+}  # fmt: skip
 _OF_ANY_LENGTH = {"string", "json", "binary"}
 _WIDTHS = {"int16": 2, "int32": 4, "float32": 4, "date": 4, "decimal": 16, "uuid": 40, "bool": 0}
 _BLANKS = {

@@ -1,6 +1,5 @@
 """Bytes in which many places are read at once."""
 
-import sys
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -36,8 +35,7 @@ class Bytes:
         high <<= np.uint64(1)
         high <<= np.uint64(63) - shift
         low |= high
-        if sys.byteorder == "little":
-            low.byteswap(inplace=True)
+        low.byteswap(inplace=True)
         return low
 
     def pairs(self, places: Places) -> Numbers:

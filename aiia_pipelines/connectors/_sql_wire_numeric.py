@@ -17,6 +17,7 @@ _TEXTS = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _HEAD = 8  # bytes before the digits
 _NARROW = 18  # decimals that a 64-bit number surely holds
 _READ = 6  # digits that are looked at as a part of three words
+_LIMITS = np.array([1, 10, 100, 1000, 10_000], np.uint64)
 _16, _32, _FIRST = np.uint64(16), np.uint64(32), np.uint64(0xFFFF)
 
 
@@ -31,11 +32,11 @@ class _Heads:
 def scaled(
     data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int
 ) -> Numbers | None:
-    """Give 128-bit numbers, low half first; None when one has no such number: NaN, infinity, more decimals.
+    """Give 128-bit numbers, low half first; None when one has no such number: NaN, infinity, more digits.
 
     What stands for a NULL is zero. `precision` is at most 38.
     """
-    heads = _heads(data, begins, nulls, scale)
+    heads = _heads(data, begins, nulls, precision, scale)
     if heads is None:
         return None
     if precision > _NARROW or int(heads.count.max(initial=0)) > _READ:
@@ -43,12 +44,14 @@ def scaled(
     return _narrow(data, begins, heads, scale)
 
 
-def plain(data: Bytes, begins: Places, nulls: Numbers | None, scale: int) -> bool:
-    """Tell whether all values are numbers of at most so many decimals."""
-    return _heads(data, begins, nulls, scale) is not None
+def plain(data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int) -> bool:
+    """Tell whether all values are numbers of at most so many digits and decimals."""
+    return _heads(data, begins, nulls, precision, scale) is not None
 
 
-def _heads(data: Bytes, begins: Places, nulls: Numbers | None, scale: int) -> _Heads | None:
+def _heads(
+    data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int
+) -> _Heads | None:
     first, second = data.words(begins), data.words(begins + 4)
     if nulls is not None:
         first[nulls] = 0
@@ -58,7 +61,12 @@ def _heads(data: Bytes, begins: Places, nulls: Numbers | None, scale: int) -> _H
     if int(sign.max(initial=0)) >= _SPECIAL or int(decimals.max(initial=0)) > scale:
         return None
     weight = (first >> _32).astype(np.uint16).view(np.int16).astype(np.int64)
-    return _Heads((first >> np.uint64(48)).astype(np.int64), weight, sign == _NEGATIVE, second)
+    count = (first >> np.uint64(48)).astype(np.int64)
+    # A foreign table may hold more digits than it declares; the first digit is never zero.
+    most = _LIMITS[np.clip(precision - scale - _WIDTH * weight, 0, _WIDTH)]
+    if (((second >> _16) & _FIRST >= most) & (count > 0)).any():
+        return None
+    return _Heads(count, weight, sign == _NEGATIVE, second)
 
 
 def _narrow(data: Bytes, begins: Places, heads: _Heads, scale: int) -> Numbers:
@@ -141,7 +149,7 @@ def text(data: Bytes, place: int) -> str:
     at = np.array([place])
     count, weight, sign, scale = (int(data.pairs(at + 2 * step)[0]) for step in range(4))
     if sign >= _SPECIAL:
-        return _TEXTS[sign]
+        return _TEXTS.get(sign, "NaN")
     power = weight - 0x10000 if weight >= 0x8000 else weight
     digits = [int(data.pairs(at + _HEAD + 2 * step)[0]) for step in range(count)]
     whole = sum(digit * _BASE ** (count - 1 - step) for step, digit in enumerate(digits))

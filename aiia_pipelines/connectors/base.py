@@ -95,6 +95,11 @@ class Wired(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
+        """Count the bytes of memory that they take, with what was found out about them."""
+
+    @property
+    @abstractmethod
+    def wire_bytes(self) -> int:
         """Count their bytes."""
 
     @property
@@ -132,8 +137,8 @@ class Wired(ABC):
         """Give the rows at these places, which ascend."""
 
     @abstractmethod
-    def pieces(self) -> Iterator[memoryview]:
-        """Give the bytes of all rows, in as few pieces as lie apart."""
+    def copied(self) -> Iterator[bytes | memoryview]:
+        """Give a binary COPY of these rows, in as few pieces as they lie apart."""
 
 
 @dataclass(frozen=True, slots=True)

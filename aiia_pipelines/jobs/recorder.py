@@ -113,8 +113,8 @@ class Recorder:
         if not self._overtaken.is_set():
             # Lines keep their order, whoever writes them.
             with self._telling, self._unwritten.taken() as found:
-                found.lines.append(line)
-                self.store.transact(lambda db: found.write(db, self.number))
+                mine = self.number, self.attempt
+                self.store.transact(lambda db: found.write_before(line, db, mine))
         self.tell_sinks(line)
 
     def tell_sinks(self, line: LogLine) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 
+from aiia_pipelines.jobs.counts import is_open
 from aiia_pipelines.jobs.log import LogLine
 from aiia_pipelines.jobs.moves import write_lines
 from aiia_pipelines.jobs.tables import RECONCILIATIONS
@@ -42,6 +43,15 @@ class Unwritten:
             if not done:
                 with self._lock:
                     self.lines[:0], self.figures[:0] = taken.lines, taken.figures
+
+    def write_before(self, line: LogLine, db: sa.Connection, mine: tuple[int, int | None]) -> None:
+        """Write it and a line after it, for a job run and its attempt."""
+        number, attempt = mine
+        # What an attempt found out before it ended is no business of the one that came after it.
+        waits = bool(self.lines or self.figures)
+        if waits and db.execute(sa.select(is_open(number, attempt))).scalar():
+            self.write(db, number)
+        write_lines(db, number, [line])
 
     def write(self, db: sa.Connection, number: int) -> None:
         """Write it for a job run."""

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from aiia_pipelines.config.connector import Stream
-from aiia_pipelines.connectors.base import Reading, Source, SourceFault, Wired
+from aiia_pipelines.connectors.base import Reading, Source, SourceFault
 from aiia_pipelines.jobs.contracts import LearnedColumn, Profile
 
 if TYPE_CHECKING:
@@ -83,11 +83,10 @@ def sampled(source: Source, stream: Stream, names: Sequence[str]) -> dict[str, P
             close()
     if batch is None or not len(batch):
         return {}
-    rows = batch.rows.arrow() if isinstance(batch.rows, Wired) else batch.rows
-    if isinstance(rows, pa.RecordBatch):
-        columns = [column.to_pylist() for column in rows.slice(0, ROWS).columns]
+    if isinstance(batch.rows, Sequence):
+        columns = [list(column) for column in zip(*batch.rows[:ROWS], strict=True)]
     else:
-        columns = [list(column) for column in zip(*rows[:ROWS], strict=True)]
+        columns = [column.slice(0, ROWS).to_pylist() for column in batch.rows.columns]
     return {name: profile_of(values) for name, values in zip(names, columns, strict=True)}
 
 

@@ -88,15 +88,21 @@ class Pump:
         name, recorder = self.stream.name, self.recorder
         with out.filling():
             batches = self.source.batches(self.stream, reading)
-            while True:
-                with recorder.step(name, "extract", last=False):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                stop_if_asked(recorder)
-                self.read += len(batch)
-                recorder.count(name, "extract", len(batch))
-                out.put(batch, _size(batch))
+            try:
+                while True:
+                    with recorder.step(name, "extract", last=False):
+                        batch = next(batches, None)
+                    if batch is None:
+                        return
+                    stop_if_asked(recorder)
+                    self.read += len(batch)
+                    recorder.count(name, "extract", len(batch))
+                    out.put(batch, _size(batch))
+            finally:
+                # A reading that nobody wants any more must not wait for the garbage collection, nor go on beside
+                # that of the next stream.
+                if close := getattr(batches, "close", None):
+                    close()
 
     def _check(self, reading: Reading, raw: Channel[Batch], out: Channel[_Piece]) -> None:
         name, recorder = self.stream.name, self.recorder
@@ -112,7 +118,8 @@ class Pump:
                     sifted = self.sieve.sift(parsed)
                     self.totals.add(sifted.rows)
                 # A copy: a slice would hold on to the whole batch.
-                self.first = self.first or _copy(sifted.rows)
+                if not self._has_seen_rows:
+                    self.first = _copy(sifted.rows)
                 recorder.count(name, "validate", sifted.rows.num_rows)
                 if self.sieve.rows > self.stream.max_rows:
                     raise ContractBroken(
@@ -160,11 +167,15 @@ class Pump:
             rows = self.sieve.converted(wired)
         self.landing.stage(rows, piece.checkpoint)
 
+    @property
+    def _has_seen_rows(self) -> bool:
+        return self.first is not None and self.first.num_rows > 0
+
     def _unseen(self, batch: Batch) -> Collection[str]:
         """Tell the columns whose values nobody looks at on their way, because they go on as they came."""
         if not isinstance(batch.rows, Wired) or not self.landing.takes(batch.rows.kinds):
             return ()
-        if self.first is None:
+        if not self._has_seen_rows:
             return ()  # pandera wants to see these rows, and so does what is learned of a stream
         return self.sieve.unruled & self.totals.uncounted
 

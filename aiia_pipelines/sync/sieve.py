@@ -165,20 +165,21 @@ class Sieve:
 
     @property
     def unruled(self) -> frozenset[str]:
-        """Name the columns whose values no rule, change or report depends on."""
+        """Name the columns whose values no rule, change or report depends on, and the source itself has checked."""
         contract = self._contract
         if self._quarantine or any(column.on_lossy for column in contract.columns):
             return frozenset()
-        return frozenset(column.name for column in contract.columns) - self._rules.columns
+        checked = (column.name for column in contract.columns if column.given == column.type)
+        return frozenset(checked) - self._rules.columns
 
     def converted(self, rows: Wired) -> pa.RecordBatch:
         """Convert rows that were counted and checked before."""
         contract = self._contract
-        arrays = [
-            convert(column, rows.column(place)).values
-            for place, column in enumerate(contract.read_columns)
-        ]
-        return contract.complete(arrays, rows.num_rows)
+        read = enumerate(contract.read_columns)
+        found = [convert(column, rows.column(place)) for place, column in read]
+        if any(column.misfits or column.changed for column in found):
+            raise AssertionError("what the source has checked fits")
+        return contract.complete([column.values for column in found], rows.num_rows)
 
     def dump(self) -> dict[str, Any]:
         """Write down what is counted, as JSON."""

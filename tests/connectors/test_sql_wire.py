@@ -118,11 +118,12 @@ def test_rows_can_be_left_out(copied: Any) -> None:
     rows, _ = copied("text", "string", list(map(str, range(100))))
     kept = rows.only(np.array([0, 1, 2, 50, 98, 99]))
     assert kept.column(0).to_pylist() == [0, 1, 2, 50, 98, 99]
-    pieces = list(kept.pieces())
+    header, *pieces, trailer = kept.copied()
+    assert (header, trailer) == (wire.HEADER, b"\xff\xff")
     assert len(pieces) == 3
-    assert sum(map(len, pieces)) == kept.nbytes
+    assert sum(map(len, pieces)) == kept.wire_bytes < kept.nbytes
     assert rows.tail().column(1).to_pylist() == ["99"]
-    assert list(rows.only(np.array([], np.int64)).pieces()) == []
+    assert list(rows.only(np.array([], np.int64)).copied()) == [wire.HEADER, b"\xff\xff"]
 
 
 def test_rows_of_other_columns_are_refused(copied: Any) -> None:

@@ -139,3 +139,19 @@ def test_a_stream_that_began_by_the_other_way_stays_on_it(filled: Any, ways: lis
     names = ["id", "name", "raw"]
     source = digests(filled.source, "public.rows", names)
     assert digests(filled.warehouse, "sap_erp.rows", names) == source
+
+
+def test_a_stream_that_breaks_off_leaves_nothing_to_the_next(filled: Any) -> None:
+    filled.source.execute("create table public.others as select * from public.rows")
+    pad = "repeat('x', 300) as pad"
+    broken = {
+        "name": "rows",
+        "query": f"select id, whole, {pad} from public.rows order by id",
+        "columns": {"whole": {"checks": {"le": 10}}},
+    }
+    query = f"select id, name, {pad} from public.others"
+    done = filled.sync(broken, {"name": "others", "query": query})
+    tasks = {stream: state.value for stream, state in done.store.tasks_of(done.number)}
+    assert tasks == {"rows": "Error", "others": "Succeeded"}, done.log
+    sessions = "select count(*) from pg_stat_activity where usename = 'canary_reader'"
+    assert filled.source.execute(sessions, user="aiia") == [(0,)]

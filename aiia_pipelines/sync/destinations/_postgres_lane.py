@@ -27,8 +27,6 @@ from aiia_pipelines.sync.faults import DestinationFault
 
 Kinds = Mapping[str, ColumnType]
 Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
-_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, no extension
-_TRAILER = b"\xff\xff"  # in place of a row
 _PARSED = ("json", "string")  # the binary form of json is its text, which PostgreSQL parses
 _GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
 _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
@@ -112,7 +110,7 @@ class CopyLane:
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._db.execute("begin")
-            # A crash of the server empties the staging table anyway.
+            # What a crash of the server takes from the staging table, it takes before a commit of the rows.
             self._db.execute("set local synchronous_commit = off")
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
@@ -127,11 +125,9 @@ class CopyLane:
         """Add rows to some columns of a staging table as they came, and tell how many bytes that took."""
         self._begin()
         with self._copy(table, names, "binary") as copy:
-            copy.write(_HEADER)
-            for piece in rows.pieces():
+            for piece in rows.copied():
                 copy.write(piece)
-            copy.write(_TRAILER)
-        return rows.nbytes
+        return rows.wire_bytes
 
     @contextmanager
     def _copy(self, table: str, names: Sequence[str], form: str) -> Iterator[psycopg.Copy]:
