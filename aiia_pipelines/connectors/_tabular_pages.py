@@ -93,9 +93,9 @@ def page_sizes(stream: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[int]
     Raises:
         Unreadable: There are no pages where the footer says that they are.
     """
-    first = chunk.data_page_offset
-    if chunk.dictionary_page_offset is not None and 0 < chunk.dictionary_page_offset < first:
-        first = chunk.dictionary_page_offset
+    # A column without values may have a dictionary and no page of data, whose place is then 0.
+    places = [chunk.data_page_offset, chunk.dictionary_page_offset or 0]
+    first = min((place for place in places if place > 0), default=0)
     place, end = first, first + chunk.total_compressed_size
     while place < end:
         length, packed, unpacked = _read(stream, place)

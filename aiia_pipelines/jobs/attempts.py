@@ -94,7 +94,7 @@ def take_up(store: JobStore) -> list[int]:
         ATTEMPTS.c.number == JOB_RUNS.c.number, ATTEMPTS.c.ended_at.is_(None)
     )
     stranded = (JOB_RUNS.c.state.in_(AT_WORK), ~working)
-    query = sa.select(JOB_RUNS.c.number).where(*stranded)
+    query = sa.select(JOB_RUNS.c.number).where(*stranded).order_by(JOB_RUNS.c.number)
     with store.engine.connect() as db:
         numbers = list(db.execute(query).scalars())
 
