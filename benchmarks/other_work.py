@@ -46,7 +46,7 @@ def changed_rows(ground: Ground, rounds: int) -> list[str]:
     hand, mine = (statistics.median(run.wall for run in runs) for runs in (by_hand, by_us))
     told = (
         f"**{ground.rows * 15 // 100:,} changed rows into {ground.rows:,}**: COPY to a temporary table and INSERT … ON CONFLICT by hand"
-        f" {hand:.1f} s, incremental upsert of ours {mine:.1f} s: {mine / hand:.2f} x, start of the process included;"
+        f" {hand:.1f} s, incremental upsert of ours {mine:.1f} s: {mine / hand:.2f} x, forked off a warm process;"
         f" {'all rows equal' if equal == ground.rows else f'{ground.rows - equal} rows differ'}."
     )
     return [told]
