@@ -114,3 +114,14 @@ def test_settings_cost_no_heavy_import() -> None:
     code = f"import sys, aiia_pipelines.config.settings; print({heavy} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("name", ["EVENTS", "LOGS", "RUNS"])
+def test_what_is_kept_how_long_is_a_number_of_days(name: str) -> None:
+    variable = f"AIIA_KEEP_{name}_DAYS"
+    attribute = f"keep_{name.lower()}_days"
+    for text, days in (("0", 0), ("1", 1), ("36500", 36_500)):
+        assert getattr(Settings.load({variable: text}, CWD), attribute) == days
+    for text in ("-1", "36501", "1.5", "a week", "999999"):
+        with pytest.raises(ConfigInvalid, match=rf"{variable} must be a number of days from 0"):
+            Settings.load({variable: text}, CWD)
