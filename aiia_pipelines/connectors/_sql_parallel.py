@@ -10,7 +10,6 @@ from aiia_pipelines.connectors.base import Batch
 from aiia_pipelines.jobs import effort
 
 _WAITING = 32 * 1024 * 1024  # bytes
-_CELL = 48  # bytes that a Python value is taken for
 
 
 class _Merge:
@@ -44,7 +43,7 @@ class _Merge:
                 self._changed.notify_all()
 
     def _put(self, batch: Batch) -> bool:
-        size = _size(batch)
+        size = batch.nbytes
         with self._changed:
             self._changed.wait_for(
                 lambda: self._stopped or not self._batches or self._held + size <= _WAITING
@@ -105,9 +104,3 @@ def merged(
     merge.settle()
     for number in merge.broken:
         filling[number].result()
-
-
-def _size(batch: Batch) -> int:
-    if isinstance(batch.rows, Sequence):
-        return len(batch) * len(batch.rows[0]) * _CELL if len(batch) else 0
-    return int(batch.rows.nbytes)

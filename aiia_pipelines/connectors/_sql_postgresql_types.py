@@ -146,13 +146,10 @@ def select(
         _wired(wanted, name) if wired else wanted.read(name) for name in wanted.reading.names
     ]
     # Without its table, a name would mean the text of the column in the list before.
-    ordering = [f"{wanted.relation}.{wanted.quote(name)}" for name in order]
-    more = (
-        ordering if further is None else [f"{wanted.relation}.{wanted.quote(n)}" for n in further]
-    )
-    columns += [AS_TEXT.format(name) for name in more]
+    full = {name: f"{wanted.relation}.{wanted.quote(name)}" for name in {*order, *(further or ())}}
+    columns += [AS_TEXT.format(full[name]) for name in (order if further is None else further)]
     clause = f" WHERE {where}" if where else ""
-    ordered = f" ORDER BY {', '.join(ordering)}" if ordering else ""
+    ordered = f" ORDER BY {', '.join(full[name] for name in order)}" if order else ""
     return f"SELECT {', '.join(columns)} FROM {wanted.relation}{clause}{ordered}"
 
 

@@ -1,6 +1,6 @@
 """The rows of one stream from the source into staging: read, checked and staged at the same time."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,6 @@ from aiia_pipelines.sync.totals import Totals
 
 # Bytes that may wait between two threads; with what the threads hold, a worker stays far below 400 MiB.
 WAITING = 32 * 1024 * 1024
-_CELL = 48  # bytes that a Python value is taken for before it is an Arrow value
 _PATIENCE = 5.0  # seconds for a thread to notice that nobody wants its batches
 
 
@@ -97,7 +96,7 @@ class Pump:
                     stop_if_asked(recorder)
                     self.read += len(batch)
                     recorder.count(name, "extract", len(batch))
-                    out.put(batch, _size(batch))
+                    out.put(batch, batch.nbytes)
             finally:
                 # A reading that nobody wants any more must not wait for the garbage collection, nor go on beside
                 # that of the next stream.
@@ -195,12 +194,6 @@ def stop_if_asked(recorder: Recorder) -> None:
 
 def _copy(rows: pa.RecordBatch) -> pa.RecordBatch:
     return rows.take(pa.array(range(min(rows.num_rows, profiles.ROWS)), pa.int64()))
-
-
-def _size(batch: Batch) -> int:
-    if isinstance(batch.rows, Sequence):
-        return len(batch) * len(batch.rows[0]) * _CELL if len(batch) else 0
-    return int(batch.rows.nbytes)
 
 
 def _raise_first(done: list[Future[None]]) -> None:

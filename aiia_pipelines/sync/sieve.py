@@ -2,9 +2,8 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -99,20 +98,21 @@ class Sieve:
         self.rows += len(batch)
         places = Places(first, batch.where)
         misfits: Reasons = defaultdict(list)
-        wired = batch.rows if isinstance(batch.rows, Wired) else None
-        arrays = []
-        for column, (values, blank) in zip(
-            self._contract.read_columns, self._read(batch, unseen), strict=True
-        ):
-            if blank is not None:
+        came = batch.rows if isinstance(batch.rows, Wired) else None
+        wired, arrays = came, []
+        read = self._contract.read_columns
+        columns = [] if came else _columns(batch, len(read))
+        for index, column in enumerate(read):
+            if came and column.name in unseen and (blank := came.blank(index)) is not None:
                 arrays.append(blank)
                 continue
-            converted = convert(column, values())
+            values = came.column(index) if came else columns[index]
+            converted = convert(column, values)
             if converted.changed:
                 self._adjusted[column.name, str(column.on_lossy)] += converted.changed
                 wired = None
             if converted.misfits:
-                self._note(column, values(), converted.misfits, places)
+                self._note(column, values, converted.misfits, places)
                 for place in converted.misfits:
                     misfits[place].append(_reason(column.name, _exact_type(column)))
             arrays.append(converted.values)
@@ -124,19 +124,6 @@ class Sieve:
             rows, places = rows.take(pa.array(kept)), Places(first, batch.where, kept)
             wired = wired.only(kept) if wired else None
         return Parsed(rows, batch, places, misfits, size, wired)
-
-    def _read(
-        self, batch: Batch, unseen: Collection[str]
-    ) -> Iterator[tuple[Callable[[], Values], pa.Array | None]]:
-        """Give the columns that are read: their values when asked for, or a blank one."""
-        read = self._contract.read_columns
-        if isinstance(batch.rows, Wired):
-            for place, column in enumerate(read):
-                blank = batch.rows.blank(place) if column.name in unseen else None
-                yield partial(batch.rows.column, place), blank
-        else:
-            for values in _columns(batch, len(read)):
-                yield partial(_same, values), None
 
     def sift(self, parsed: Parsed) -> Sifted:
         """Check the rules and tell good rows from bad ones.
@@ -225,10 +212,6 @@ class Sieve:
             for place, told in sorted(reasons.items())
         ]
         return pa.RecordBatch.from_pylist(records, schema=REJECTED)
-
-
-def _same(values: Values) -> Values:
-    return values
 
 
 def _columns(batch: Batch, count: int) -> list[Values]:
