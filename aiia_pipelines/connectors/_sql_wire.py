@@ -6,7 +6,6 @@ at together, field by field: a look reads a number at one place of every row.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -14,51 +13,27 @@ import pyarrow as pa
 
 from aiia_pipelines.config.types import ColumnType
 from aiia_pipelines.connectors import _sql_wire_numeric as numeric
-from aiia_pipelines.connectors._sql_wire_bytes import Bytes, Numbers, Places
+from aiia_pipelines.connectors._sql_wire_bytes import (
+    PADDING,
+    Bytes,
+    Field,
+    Numbers,
+    Places,
+    Windows,
+)
 from aiia_pipelines.connectors.base import Wired
 
 _TRAILER = b"\xff\xff"  # in place of a row
 HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)  # signature, flags, and no extension
 _FROM_1970 = 10_957  # days from 1970 to 2000, the epoch of PostgreSQL
 _DAY = 86_400_000_000  # microseconds
-_HALF = np.uint64(32)
+_SIZE = 4  # bytes before each value, which say how long it is
 _HUGE = 1024 * 1024  # bytes of a value that nobody takes on trust
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
 
 
 class Garbled(Exception):
     """Bytes are not what PostgreSQL sends: they were changed on their way, or somebody else sends them."""
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """The bytes of one column: where each begins, how long it is, and which are NULL."""
-
-    data: Bytes
-    begins: Places
-    sizes: Places
-    nulls: Numbers | None
-    first: Numbers  # the first four bytes, in the lower half of a word
-
-    def __len__(self) -> int:
-        """Count the rows."""
-        return len(self.begins)
-
-    @property
-    def nbytes(self) -> int:
-        """Count the bytes of memory that it takes."""
-        whole = self.begins.nbytes + self.sizes.nbytes + self.first.nbytes
-        return int(whole + (0 if self.nulls is None else self.nulls.nbytes))
-
-    def validity(self) -> pa.Buffer | None:
-        """Give the bits that say which values there are; None when all are."""
-        if self.nulls is None:
-            return None
-        return pa.py_buffer(np.packbits(~self.nulls, bitorder="little"))
-
-    def array(self, kind: pa.DataType, values: Numbers) -> pa.Array:
-        """Make a column of numbers of a fixed width."""
-        return pa.Array.from_buffers(kind, len(self), [self.validity(), pa.py_buffer(values)])
 
 
 class Rows(Wired):
@@ -71,6 +46,7 @@ class Rows(Wired):
         self._data, self._begins, self._ends = data, begins, ends
         self.kinds = kinds
         self._fields: list[Field] = []
+        self._aside = 0  # bytes of memory that the fields take
         self._columns: dict[int, pa.Array] = {}
 
     @property
@@ -82,7 +58,7 @@ class Rows(Wired):
     def nbytes(self) -> int:
         """Count the bytes of memory that they take, with what was found out about them."""
         columns = sum(column.nbytes for column in self._columns.values())
-        return self.wire_bytes + int(columns) + sum(field.nbytes for field in self._fields)
+        return self.wire_bytes + int(columns) + self._aside
 
     @property
     def wire_bytes(self) -> int:
@@ -117,21 +93,43 @@ class Rows(Wired):
         return self
 
     def _walk(self) -> Iterator[Field]:
-        places = self._begins + 2
-        for kind in self.kinds:
-            heads = self._data.words(places)
-            sizes = (heads >> _HALF).astype(np.int32)
-            nulls, places = None, places + 4
+        places, at = self._begins + 2, 0
+        windows: Windows | None = None
+        for place, kind in enumerate(self.kinds):
+            if windows is None or at + _SIZE + _seen(kind) > windows.width:
+                places, at = places + at, 0
+                windows = self._windows(place, places)
+            sizes, nulls = windows.read(">i4", at).astype(np.int32), None
             if int(sizes.min(initial=0)) < 0:
                 nulls, sizes = sizes < 0, np.maximum(sizes, 0)
-            if (width := _WIRE_WIDTHS.get(kind.name)) is not None:
+            at += _SIZE
+            width = _WIRE_WIDTHS.get(kind.name)
+            if width is not None:
                 wrong = sizes != width if nulls is None else (sizes != width) & ~nulls
                 if wrong.any():
                     raise Garbled(f"a value of {width} bytes has another length")
-            yield Field(self._data, places, sizes, nulls, heads)
-            places = places + sizes
-        if not np.array_equal(places, self._ends):
+            yield Field(self._data, windows, places, at, sizes, nulls)
+            self._aside += sizes.nbytes + (0 if nulls is None else nulls.nbytes)
+            if width is not None and nulls is None:
+                at += width
+            else:
+                places, at, windows = places + (sizes + at), 0, None
+        if not np.array_equal(places + at, self._ends):
             raise Garbled("the rows have other columns than they should")
+
+    def _windows(self, place: int, places: Places) -> Windows:
+        """Look at a column, and at those behind it as far as all begin at the same distance."""
+        width = 0
+        for kind in self.kinds[place:]:
+            seen = width + _SIZE + _seen(kind)
+            if seen > PADDING:
+                break
+            width = seen
+            if kind.name not in _WIRE_WIDTHS:
+                break
+        found = self._data.windows(places, width)
+        self._aside += found.bytes.nbytes + places.nbytes
+        return found
 
     def column(self, place: int) -> pa.Array:
         """Give the values of a column; dates and times beyond Arrow's numbers wrap around."""
@@ -145,9 +143,7 @@ class Rows(Wired):
         field, kind = self._field(place), self.kinds[place]
         if int(field.sizes.max(initial=0)) > _HUGE:
             return None
-        if kind.name == "decimal" and numeric.plain(
-            field.data, field.begins, field.nulls, kind.precision or 38, kind.scale or 0
-        ):
+        if kind.name == "decimal" and numeric.plain(field, kind.precision or 38, kind.scale or 0):
             arrow: pa.DataType = pa.decimal128(kind.precision or 38, kind.scale or 0)
             width = 16
         elif kind.name in _BLANKS:
@@ -191,26 +187,21 @@ class Rows(Wired):
             yield self._data.stretch(int(begin), int(end))
 
 
+def _seen(kind: ColumnType) -> int:
+    """Tell how many bytes of each value are looked at together with its size."""
+    return numeric.SEEN if kind.name == "decimal" else _WIRE_WIDTHS.get(kind.name, 0)
+
+
 def _bool(field: Field, _: ColumnType) -> pa.Array:
-    values = field.first & np.uint64(0xFF000000)
-    return field.array(pa.bool_(), np.packbits(values != 0, bitorder="little"))
+    return field.array(pa.bool_(), np.packbits(field.read("u1") != 0, bitorder="little"))
 
 
-def _short(field: Field, _: ColumnType) -> pa.Array:
-    return field.array(pa.int16(), (field.first >> np.uint64(16)).astype(np.int16))
+def _number(form: str, kind: pa.DataType, more: int = 0) -> Callable[[Field, ColumnType], pa.Array]:
+    """Make a reader of numbers of a form; those of a float are its bits."""
 
-
-def _word(kind: pa.DataType, more: int = 0) -> Callable[[Field, ColumnType], pa.Array]:
     def read(field: Field, _: ColumnType) -> pa.Array:
-        return field.array(kind, field.first.astype(np.int32) + np.int32(more))
-
-    return read
-
-
-def _long(kind: pa.DataType, more: int = 0) -> Callable[[Field, ColumnType], pa.Array]:
-    def read(field: Field, _: ColumnType) -> pa.Array:
-        values = field.data.words(field.begins).view(np.int64)
-        return field.array(kind, values + np.int64(more) if more else values)
+        values = field.read(f">{form}").astype(form)
+        return field.array(kind, values + values.dtype.type(more) if more else values)
 
     return read
 
@@ -241,7 +232,7 @@ def _uuid(field: Field, _: ColumnType) -> pa.Array:
 
 def _decimal(field: Field, kind: ColumnType) -> pa.Array:
     precision, scale = kind.precision or 38, kind.scale or 0
-    found = numeric.scaled(field.data, field.begins, field.nulls, precision, scale)
+    found = numeric.scaled(field, precision, scale)
     if found is not None:
         return field.array(pa.decimal128(precision, scale), found)
     # NaN and infinity are told by their texts.
@@ -253,12 +244,13 @@ def _decimal(field: Field, kind: ColumnType) -> pa.Array:
 
 _SINCE_1970 = _FROM_1970 * _DAY
 _READERS: dict[str, Callable[[Field, ColumnType], pa.Array]] = {
-    "bool": _bool, "int16": _short, "int32": _word(pa.int32()), "int64": _long(pa.int64()),
-    "float32": _word(pa.float32()), "float64": _long(pa.float64()), "decimal": _decimal,
-    "string": _text(pa.string()), "json": _text(pa.string()),
-    "binary": _text(pa.binary()), "date": _word(pa.date32(), _FROM_1970),
-    "time": _long(pa.time64("us")), "timestamp": _long(pa.timestamp("us"), _SINCE_1970),
-    "timestamptz": _long(pa.timestamp("us", "UTC"), _SINCE_1970), "uuid": _uuid,
+    "bool": _bool, "int16": _number("i2", pa.int16()), "int32": _number("i4", pa.int32()),
+    "int64": _number("i8", pa.int64()), "float32": _number("i4", pa.float32()),
+    "float64": _number("i8", pa.float64()), "decimal": _decimal, "string": _text(pa.string()),
+    "json": _text(pa.string()), "binary": _text(pa.binary()), "uuid": _uuid,
+    "date": _number("i4", pa.date32(), _FROM_1970), "time": _number("i8", pa.time64("us")),
+    "timestamp": _number("i8", pa.timestamp("us"), _SINCE_1970),
+    "timestamptz": _number("i8", pa.timestamp("us", "UTC"), _SINCE_1970),
 }  # fmt: skip
 # Types of which any value fits, by the bytes that one, or the place of one, takes in Arrow.
 _OFFSET = 4

@@ -9,16 +9,17 @@ from decimal import Decimal
 
 import numpy as np
 
-from aiia_pipelines.connectors._sql_wire_bytes import Bytes, Numbers, Places
+from aiia_pipelines.connectors._sql_wire_bytes import Bytes, Field, Numbers, Places
 
 _BASE, _WIDTH = 10_000, 4  # decimals of a digit
 _NEGATIVE, _SPECIAL = 0x4000, 0x8000
 _TEXTS = {0xC000: "NaN", 0xD000: "Infinity", 0xF000: "-Infinity"}
 _HEAD = 8  # bytes before the digits
 _NARROW = 18  # decimals that a 64-bit number surely holds
-_READ = 6  # digits that are looked at as a part of three words
-_LIMITS = np.array([1, 10, 100, 1000, 10_000], np.uint64)
-_16, _32, _FIRST = np.uint64(16), np.uint64(32), np.uint64(0xFFFF)
+_READ = 6  # digits that a window of a field shows
+SEEN = _HEAD + 2 * _READ  # bytes
+_LIMITS = np.array([1, 10, 100, 1000, 10_000], np.uint16)
+_32 = np.uint64(32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,93 +27,78 @@ class _Heads:
     count: Places
     weight: Places
     negative: Numbers
-    digits: Numbers  # the first two, in the lower half
 
 
-def scaled(
-    data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int
-) -> Numbers | None:
+def scaled(field: Field, precision: int, scale: int) -> Numbers | None:
     """Give 128-bit numbers, low half first; None when one has no such number: NaN, infinity, more digits.
 
-    What stands for a NULL is zero. `precision` is at most 38.
+    What stands for a NULL is zero. `precision` is at most 38. The windows of the field show `SEEN` bytes.
     """
-    heads = _heads(data, begins, nulls, precision, scale)
+    heads = _heads(field, precision, scale)
     if heads is None:
         return None
     if precision > _NARROW or int(heads.count.max(initial=0)) > _READ:
-        return _wide(data, begins, heads, scale)
-    return _narrow(data, begins, heads, scale)
+        return _wide(field.data, field.begins, heads, scale)
+    return _narrow(field, heads, scale)
 
 
-def plain(data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int) -> bool:
+def plain(field: Field, precision: int, scale: int) -> bool:
     """Tell whether all values are numbers of at most so many digits and decimals."""
-    return _heads(data, begins, nulls, precision, scale) is not None
+    return _heads(field, precision, scale) is not None
 
 
-def _heads(
-    data: Bytes, begins: Places, nulls: Numbers | None, precision: int, scale: int
-) -> _Heads | None:
-    first, second = data.words(begins), data.words(begins + 4)
-    if nulls is not None:
-        first[nulls] = 0
-        second[nulls] = 0
-    sign = (second >> np.uint64(48)).astype(np.uint16)
-    decimals = (second >> _32).astype(np.uint16)
+def _heads(field: Field, precision: int, scale: int) -> _Heads | None:
+    count, weight, sign, decimals = (
+        field.read(kind, at).astype(kind[1:]) for kind, at in ((">u2", 0), (">i2", 2), (">u2", 4), (">u2", 6))
+    )  # fmt: skip
+    if field.nulls is not None:
+        for part in (count, weight, sign, decimals):
+            part[field.nulls] = 0
     if int(sign.max(initial=0)) >= _SPECIAL or int(decimals.max(initial=0)) > scale:
         return None
-    weight = (first >> _32).astype(np.uint16).view(np.int16).astype(np.int64)
-    count = (first >> np.uint64(48)).astype(np.int64)
-    # A foreign table may hold more digits than it declares; the first digit is never zero.
-    most = _LIMITS[np.clip(precision - scale - _WIDTH * weight, 0, _WIDTH)]
-    if (((second >> _16) & _FIRST >= most) & (count > 0)).any():
-        return None
-    return _Heads(count, weight, sign == _NEGATIVE, second)
+    whole = precision - scale
+    if _WIDTH * (int(weight.max(initial=0)) + 1) > whole:
+        # A foreign table may hold more digits than it declares; the first digit is never zero.
+        most = _LIMITS[np.clip(whole - _WIDTH * weight.astype(np.int32), 0, _WIDTH)]
+        if ((field.read(">u2", _HEAD) >= most) & (count > 0)).any():
+            return None
+    return _Heads(count, weight, sign == _NEGATIVE)
 
 
-def _narrow(data: Bytes, begins: Places, heads: _Heads, scale: int) -> Numbers:
+def _narrow(field: Field, heads: _Heads, scale: int) -> Numbers:
     """Add up digits by 64-bit numbers that may run over meanwhile, since what comes out does not."""
-    behind = -(-scale // _WIDTH)
-    spare = behind * _WIDTH - scale
-    most = int(heads.count.max(initial=0))
-    rest = data.words(begins + _HEAD + 4) if most > 2 else None
-    # The digit that reaches beyond the last decimal is the last one of its value.
-    split = (heads.weight + behind + 1 == heads.count) & (heads.count > 0) if spare else None
-    total = np.zeros(len(begins), np.uint64)
-    factors = _factors(scale, int(heads.weight.min(initial=0)), int(heads.weight.max(initial=0)))
-    row = heads.weight - int(heads.weight.min(initial=0))
-    full = heads.count if split is None else heads.count - split
+    low, high = int(heads.weight.min(initial=0)), int(heads.weight.max(initial=0))
+    row = (heads.weight - low).astype(np.intp) if high > low else 0
+    fewest, most = int(heads.count.min(initial=_READ)), int(heads.count.max(initial=0))
+    total = np.zeros(len(field), np.uint64)
     for place in range(most):
-        word, shift = (heads.digits, 1 - place) if place < 2 else (rest, 5 - place)
-        if word is None:
-            raise AssertionError("more than two digits are read by a word of their own")
-        digit = (word >> (_16 * np.uint64(shift))) & _FIRST
-        digit *= factors[place][row]
-        digit *= place < full
+        digit = field.read(">u2", _HEAD + 2 * place).astype(np.uint64)
+        if place >= fewest:
+            digit *= heads.count > place
+        exponents = [scale + _WIDTH * (weight - place) for weight in range(low, high + 1)]
+        if min(exponents) < 0:
+            # The digit that reaches beyond the last decimal is the last one of its value.
+            digit //= np.array([10 ** max(-e, 0) % 2**64 or 1 for e in exponents], np.uint64)[row]
+        digit *= np.array([10 ** max(e, 0) % 2**64 for e in exponents], np.uint64)[row]
         total += digit
-    if split is not None:
-        last = data.pairs(begins + _HEAD + 2 * np.maximum(heads.count - 1, 0))
-        total += np.where(split, last // np.uint64(10**spare), np.uint64(0))
-    return _signed(total, None, heads.negative)
-
-
-def _factors(scale: int, low: int, high: int) -> list[Numbers]:
-    """Give what a digit at each place counts for, by the weight of the first one."""
-    exponents = [
-        [scale + _WIDTH * (weight - place) for weight in range(low, high + 1)]
-        for place in range(_READ)
-    ]
-    return [np.array([10**e % 2**64 if e >= 0 else 0 for e in row], np.uint64) for row in exponents]
+    signed = total.view(np.int64)
+    np.negative(signed, out=signed, where=heads.negative)
+    found = np.empty((len(field), 2), np.int64)
+    found[:, 0] = signed
+    np.right_shift(signed, 63, out=found[:, 1])
+    return found
 
 
 def _wide(data: Bytes, begins: Places, heads: _Heads, scale: int) -> Numbers:
     """Add up digits by 128-bit numbers, from the highest power of 10,000 to the last decimal."""
     behind = -(-scale // _WIDTH)
     spare = behind * _WIDTH - scale
+    count, weight = heads.count.astype(np.int64), heads.weight.astype(np.int64)
     low, high = np.zeros(len(begins), np.uint64), np.zeros(len(begins), np.uint64)
-    top = int(np.max(np.where(heads.count > 0, heads.weight, -behind), initial=-behind))
+    top = int(np.max(np.where(count > 0, weight, -behind), initial=-behind))
     for power in range(top, -behind - 1, -1):
-        place = heads.weight - power
-        there = (place >= 0) & (place < heads.count)
+        place = weight - power
+        there = (place >= 0) & (place < count)
         digit = data.pairs(begins + _HEAD + 2 * np.where(there, place, 0)) * there.astype(np.uint64)
         factor = _BASE
         if power == -behind and spare:
@@ -131,12 +117,10 @@ def _multiplied(
     return (second << _32) | (first & mask), high * factor + (second >> _32)
 
 
-def _signed(low: Numbers, high: Numbers | None, negative: Numbers) -> Numbers:
+def _signed(low: Numbers, high: Numbers, negative: Numbers) -> Numbers:
     """Write two's complement."""
     found = np.zeros((len(low), 2), np.uint64)
-    if high is not None:
-        found[:, 1] = high
-    found[:, 0] = low
+    found[:, 0], found[:, 1] = low, high
     if negative.any():
         found[negative] = ~found[negative]
         found[negative, 0] += np.uint64(1)

@@ -1,6 +1,6 @@
 """The destination's side of the reconciliation, as SQL over the staged rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from psycopg import sql
@@ -35,13 +35,23 @@ _LIST = (
 
 
 def figures(
-    db: Db, stage: sql.Identifier, contract: Contract, wanted: Sequence[tuple[str, str]]
+    db: Db,
+    stage: sql.Identifier,
+    contract: Contract,
+    wanted: Sequence[tuple[str, str]],
+    filled: Collection[str] = (),
 ) -> Mapping[tuple[str, str], Any]:
-    """Compute figures over the staged rows, as many in one pass as PostgreSQL takes."""
+    """Compute figures over the staged rows, as many in one pass as PostgreSQL takes.
+
+    Of `filled` columns the table itself takes no NULL, so that none need be counted.
+    """
     kinds = {column.name: column.type for column in contract.columns}
-    found: dict[tuple[str, str], Any] = {}
-    for start in range(0, len(wanted), _MAX_FIGURES):
-        some = wanted[start : start + _MAX_FIGURES]
+    found: dict[tuple[str, str], Any] = {
+        (column, name): 0 for column, name in wanted if name == NULLS and column in filled
+    }
+    asked = [figure for figure in wanted if figure not in found]
+    for start in range(0, len(asked), _MAX_FIGURES):
+        some = asked[start : start + _MAX_FIGURES]
         parts = [_figure(column, name, kinds.get(column)) for column, name in some]
         query = sql.SQL("select {} from {}").format(sql.SQL(", ").join(parts), stage)
         found |= zip(some, db.execute(query).fetchone() or (), strict=True)

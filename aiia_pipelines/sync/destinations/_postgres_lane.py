@@ -29,6 +29,7 @@ Kinds = Mapping[str, ColumnType]
 Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
 _PARSED = ("json", "string")  # the binary form of json is its text, which PostgreSQL parses
 _GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
+_BETWEEN_BATCHES = "1h"
 _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
 
 
@@ -106,9 +107,30 @@ class CopyLane:
     def __init__(self, db: Db) -> None:
         """Write on a connection in autocommit."""
         self._db = db
+        self._fresh: set[str] = set()
+        self._statements: dict[tuple[str, tuple[str, ...], str], bytes] = {}
+
+    @property
+    def fresh(self) -> bool:
+        """Whether tables of this transaction are written: the fewer its parts, the better."""
+        return bool(self._fresh)
+
+    @contextmanager
+    def making(self, table: str) -> Iterator[None]:
+        """Make a table in the transaction of its first rows, which may then be frozen.
+
+        Whoever reads rows that are not writes their pages anew, to say that they were committed: here the
+        reconciliation would.
+        """
+        self._begin()
+        # A source may take its time between two batches.
+        self._db.execute(f"set local idle_in_transaction_session_timeout = '{_BETWEEN_BATCHES}'")
+        yield
+        self._fresh.add(table)
 
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+            self._fresh.clear()
             self._db.execute("begin")
             # What a crash of the server takes from the staging table, it takes before a commit of the rows.
             self._db.execute("set local synchronous_commit = off")
@@ -131,10 +153,15 @@ class CopyLane:
 
     @contextmanager
     def _copy(self, table: str, names: Sequence[str], form: str) -> Iterator[psycopg.Copy]:
-        statement = sql.SQL("copy {} ({}) from stdin (format {})").format(
-            sql.Identifier(STAGING, table), names_of(names), sql.SQL(form)
-        )
-        with self._db.cursor() as cursor, cursor.copy(statement) as copy:
+        how = f"format {form}, freeze {'true' if table in self._fresh else 'false'}"
+        asked = (table, tuple(names), how)
+        if asked not in self._statements:
+            # To put one together takes longer than to send it.
+            statement = sql.SQL("copy {} ({}) from stdin ({})").format(
+                sql.Identifier(STAGING, table), names_of(names), sql.SQL(how)
+            )
+            self._statements[asked] = statement.as_bytes(self._db)
+        with self._db.cursor() as cursor, cursor.copy(self._statements[asked]) as copy:
             yield copy
 
     def save(self, values: Values) -> None:
@@ -145,11 +172,13 @@ class CopyLane:
 
     def commit(self) -> None:
         """Keep what was written."""
+        self._fresh.clear()
         if self._db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._db.execute("commit")
 
     def rollback(self) -> None:
         """Forget what was written since the last commit."""
+        self._fresh.clear()
         if self._db.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._db.execute("rollback")
 

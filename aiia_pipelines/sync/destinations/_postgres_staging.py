@@ -1,6 +1,7 @@
 """The staging tables of one attempt: rows out of sight until the commit, or until another attempt goes on."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 import psycopg
 import pyarrow as pa
@@ -158,8 +159,8 @@ class Staging:
         self, lane: Callable[[], Lane], batch: pa.RecordBatch, checkpoint: Position | None
     ) -> None:
         """Add rows, in one step with the checkpoint that they reach."""
-        self.make()
         way = self._begin(lane)
+        self.make()
         if batch.num_rows:
             self.sent += way.write(self.name(ROWS), batch, self._kinds)
         self._reached(way, batch.num_rows, checkpoint)
@@ -168,10 +169,10 @@ class Staging:
         self, lane: Callable[[], CopyLane], rows: Wired, checkpoint: Position | None
     ) -> bool:
         """Add rows as they came; False when others went by a lane that cannot."""
-        self.make()
         way = self._begin(lane)
         if not isinstance(way, CopyLane):
             return False
+        self.make()
         self.sent += way.forward(self.name(ROWS), rows, self._read)
         self._reached(way, rows.num_rows, checkpoint)
         return True
@@ -192,16 +193,16 @@ class Staging:
 
     def write_keys(self, lane: Callable[[], Lane], batch: pa.RecordBatch) -> None:
         """Add keys that the source has."""
-        self._make(KEYS, column_list(self._load.contract, self._load.contract.key))
         way = self._begin(lane)
+        self._make(KEYS, column_list(self._load.contract, self._load.contract.key))
         if batch.num_rows:
             self.sent += way.write(self.name(KEYS), batch, self._kinds)
         self._keep(way)
 
     def reject(self, lane: Callable[[], Lane], rows: pa.RecordBatch) -> None:
         """Add rows that were set aside before the next checkpoint."""
-        self._make(REJECTED, sql.SQL(_REJECTED_COLUMNS).format())
         way = self._begin(lane)
+        self._make(REJECTED, sql.SQL(_REJECTED_COLUMNS).format())
         if rows.num_rows:
             parts = pa.array([self._part + 1] * rows.num_rows, pa.int64())
             names = [*rows.schema.names, "part"]
@@ -216,7 +217,7 @@ class Staging:
 
     def _keep(self, lane: Lane) -> None:
         # Rows behind the last checkpoint would be read again: they must vanish with a broken attempt.
-        if not self._part:
+        if not (self._part or (isinstance(lane, CopyLane) and lane.fresh)):
             lane.commit()
 
     def make(self) -> None:
@@ -226,15 +227,22 @@ class Staging:
         if self.final is None:
             self._make(ROWS, column_list(self._load.contract))
             return
-        for statement in structure.create(self.table(), self.final.without_key()):
-            self._db.execute(statement)
-        self._made.add(ROWS)
+        with self._making(ROWS):
+            for statement in structure.create(self.table(), self.final.without_key()):
+                self._db.execute(statement)
 
     def _make(self, role: str, columns: sql.Composed) -> None:
         if role not in self._made:
             create = sql.SQL("create unlogged table {} ({})")
-            self._db.execute(create.format(self.table(role), columns))
-            self._made.add(role)
+            with self._making(role):
+                self._db.execute(create.format(self.table(role), columns))
+
+    @contextmanager
+    def _making(self, role: str) -> Iterator[None]:
+        lane = self._lane
+        with lane.making(self.name(role)) if isinstance(lane, CopyLane) else nullcontext():
+            yield
+        self._made.add(role)
 
     def add(self, role: str, query: sql.Composed) -> None:
         """Make a table of what a query finds."""
@@ -253,7 +261,9 @@ class Staging:
                 self._control.drop_checkpoint(self._epoch)
                 self._part = 0
             lane.commit()
-            if self._rows >= _ANALYZED_FROM and self._load.contract.key:
+            # A table to be is compared with nothing, and knows its size from the index of its key.
+            compared = self.final is None and self._load.contract.key
+            if self._rows >= _ANALYZED_FROM and compared:
                 columns = names_of(self._load.contract.key)
                 self._db.execute(sql.SQL("analyze {} ({})").format(self.table(), columns))
 

@@ -93,6 +93,7 @@ class PostgresLanding:
         self._staging.final = self._final()
         self._stage = self._staging.table()
         self._keyed = self._handed_on = False
+        self._kinds: Sequence[ColumnType] | None = None  # those that `_handed_on` is about
         self._plan: Plan | None = None
 
     def _refuse_contract(self) -> None:
@@ -163,7 +164,9 @@ class PostgresLanding:
 
     def takes(self, kinds: Sequence[ColumnType]) -> bool:
         """Tell whether every field is of the type of its column; what is set aside takes the same lane then."""
-        self._handed_on = fit(self._load.contract.read_columns, kinds)
+        if kinds != self._kinds:
+            self._kinds = kinds
+            self._handed_on = fit(self._load.contract.read_columns, kinds)
         return self._handed_on
 
     def forward(self, rows: Wired, checkpoint: Position | None = None) -> bool:
@@ -200,7 +203,9 @@ class PostgresLanding:
         """Compute the figures over the staged rows."""
         with translated(self._place):
             self._staging.seal()
-            return sums.figures(self._db, self._stage, self._load.contract, wanted)
+            final = self._staging.final
+            filled = final.filled if final is not None else ()
+            return sums.figures(self._db, self._stage, self._load.contract, wanted, filled)
 
     # -- matching and committing ------------------------------------------------------------
 
