@@ -3,13 +3,14 @@
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from measure import Measured, Warm, measure
+from measure import Measured, Warm, measure, spent
 from workload import COLUMNS, FILL, TABLE, digest
 
 from aiia_pipelines.local.binaries import Account, find_binaries
@@ -17,6 +18,7 @@ from aiia_pipelines.local.postgres import APPLICATION_ROLE, EmbeddedPostgres
 
 HERE = Path(__file__).parent
 OURS = str(HERE / "ours.py")
+_FAREWELL = 0.5  # seconds
 LIMIT = 1800.0  # seconds for one run of one contender
 
 
@@ -35,6 +37,13 @@ class Ground:
         """Give a URL with its password, for programs that do not ask libpq."""
         secret = self.server.passwords.of(APPLICATION_ROLE)
         return self.url(name, driver).replace("@", f":{secret}@", 1)
+
+    @property
+    def postmaster(self) -> int:
+        """The process that starts those of the server."""
+        if self.server.data is None:
+            raise AssertionError("the server runs")
+        return int((self.server.data / "postmaster.pid").read_text().split()[0])
 
     def execute(self, database: str, *statements: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.url(database), autocommit=True) as db:
@@ -133,6 +142,14 @@ def ours(
 
 def run_once(ground: Ground, work: list[str] | Forked) -> Measured:
     """Measure one command in the environment that all contenders have."""
+    before = spent(ground.postmaster)
+    done = _run(ground, work)
+    # A process of the server counts once it has ended, soon after its client.
+    time.sleep(_FAREWELL)
+    return replace(done, servers=spent(ground.postmaster) - before)
+
+
+def _run(ground: Ground, work: list[str] | Forked) -> Measured:
     environ = os.environ | {
         "PGPASSFILE": str(ground.server.passwords.pgpass), "BENCH_WORK": str(ground.work / "dlt"),
         "DISABLE_TELEMETRY": "true", "SLING_DISABLE_TELEMETRY": "TRUE", "DO_NOT_TRACK": "1",

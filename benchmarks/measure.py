@@ -16,13 +16,29 @@ _LOOK = 0.05  # seconds between two looks at the memory
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one run of a command took: seconds, CPU seconds, and bytes resident at its peak."""
+    """What one run of a command took: seconds, CPU seconds, and bytes resident at its peak.
+
+    `servers` are the CPU seconds of the databases meanwhile.
+    """
 
     wall: float
     cpu: float
     memory: int
     code: int
     said: str
+    servers: float = 0.0
+
+
+def spent(top: int) -> float:
+    """Count the CPU seconds of a process, of those it has started, and of those of them that have ended."""
+    process = psutil.Process(top)
+    ended = process.cpu_times()
+    total = float(ended.children_user + ended.children_system)
+    for each in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):
+            used = each.cpu_times()
+            total += used.user + used.system
+    return total
 
 
 def measure(

@@ -123,6 +123,19 @@ def compete(ground: Ground, contenders: list[Contender], rounds: int) -> None:
                 contender.faults = ground.compare(contender.share(ground.rows))
 
 
+def steps(ground: Ground) -> list[str]:
+    """Tell how long each step of the last sync of ours was at work, as its job run has it."""
+    found = ground.execute(
+        "bench_store",
+        "select step, busy_seconds, cpu_seconds from aiia.steps where busy_seconds > 0"
+        " and number = (select max(number) from aiia.steps) order by position",
+    )
+    told = ", ".join(f"{step} {busy:.1f} s ({cpu:.1f} CPU s)" for step, busy, cpu in found)
+    return [f"**Steps of the last sync of ours**, of which the first ones overlap: {told}."] * bool(
+        told
+    )
+
+
 def report(contenders: list[Contender], rows: int, rounds: int, more: list[str]) -> str:
     """Write the comparison as a page; ratios are to the raw COPY of the same number of rows."""
     base = contenders[0].runs
@@ -130,15 +143,15 @@ def report(contenders: list[Contender], rows: int, rounds: int, more: list[str])
     told = (
         f"PostgreSQL to PostgreSQL, {rows:,} rows of {len(COLUMNS)} columns, {rounds} interleaved runs, medians;"
         f" {os.cpu_count()} cores; both databases on the same machine; {datetime.now(UTC):%Y-%m-%d}."
-        " CPU and memory are those of the client and its children. Read the ratios: seconds belong to the machine."
+        " CPU and memory are those of the client and its children; beside them stands the CPU of the databases. Read the ratios: seconds belong to the machine."
     )
     lines = [
         "# Benchmark report",
         "",
         told,
         "",
-        "| contender | rows | wall s | wall ratio | min-max s | CPU s | CPU ratio | peak MiB | differences by value |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| contender | rows | wall s | wall ratio | min-max s | CPU s | CPU ratio | servers' CPU s | peak MiB | differences by value |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(contender, rows, wall, cpu) for contender in contenders]
     lines += [line for told in more for line in ("", told)]
@@ -148,14 +161,16 @@ def report(contenders: list[Contender], rows: int, rounds: int, more: list[str])
 def _line(contender: Contender, rows: int, wall: float, cpu: float) -> str:
     moved = contender.share(rows)
     if not contender.runs:
-        return f"| {contender.name} | {moved:,} | - | - | - | - | - | - | {'; '.join(contender.faults)} |"
+        return f"| {contender.name} | {moved:,} | - | - | - | - | - | - | - | {'; '.join(contender.faults)} |"
     walls = [run.wall for run in contender.runs]
     middle = statistics.median(walls)
-    spent = statistics.median(run.cpu for run in contender.runs)
+    spent, served = (
+        statistics.median(getattr(run, key) for run in contender.runs) for key in ("cpu", "servers")
+    )
     scale = rows / moved
     return (
         f"| {contender.name} | {moved:,} | {middle:.1f} | {middle * scale / wall:.2f} | {min(walls):.1f}-{max(walls):.1f}"
-        f" | {spent:.1f} | {spent * scale / cpu:.1f} | {max(run.memory for run in contender.runs) >> 20}"
+        f" | {spent:.1f} | {spent * scale / cpu:.1f} | {served:.1f} | {max(run.memory for run in contender.runs) >> 20}"
         f" | {'; '.join(contender.faults) or 'none'} |"
     )
 
@@ -185,11 +200,9 @@ def main() -> None:
         ground = Ground(server, given.rows, work)
         ground.prepare()
         compete(ground, chosen, given.rounds)
-        more = (
-            []
-            if given.only and "more" not in given.only
-            else [*changed_rows(ground, given.rounds), *many_streams(ground)]
-        )
+        more = steps(ground)
+        if not given.only or "more" in given.only:
+            more += [*changed_rows(ground, given.rounds), *many_streams(ground)]
         given.report.write_text(report(chosen, given.rows, given.rounds, more))
         sys.stdout.write(given.report.read_text())
     finally:

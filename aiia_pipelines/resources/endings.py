@@ -18,6 +18,7 @@ _NOT_BEGUN = re.compile(r"taking longer than ([\d.]+) seconds to start")
 # As resources/celery_launcher.py tells it.
 _NO_BROKER = re.compile(r"Broker away\. .+")
 _OVERDUE = re.compile(r"exceeding maximum runtime of (\d+) seconds")
+_HISTORY = {"OperationalError", "InterfaceError"}
 _OUTSIDE = "This run has been marked as failed from outside the execution context"
 
 
@@ -95,6 +96,9 @@ def _told(error: SerializableErrorInfo) -> RunEnded:
     info: SerializableErrorInfo | None = error
     while info is not None:
         names.append(f"class:{info.cls_name}")
+        if info.cls_name in _HISTORY:
+            # Those of sources and destinations are told by the task: what is left speaks to our own database.
+            names.append("platform:history")
         # Dagster puts the class in front of what the exception says.
         message = re.sub(rf"^[\w.]*\b{info.cls_name}: ", "", info.message)
         info = info.cause

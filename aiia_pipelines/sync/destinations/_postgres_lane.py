@@ -29,7 +29,11 @@ Kinds = Mapping[str, ColumnType]
 Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
 _PARSED = ("json", "string")  # the binary form of json is its text, which PostgreSQL parses
 _GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
+# A source may take its time between two batches of one transaction.
 _BETWEEN_BATCHES = "1h"
+_LIMITS = """select current_setting('transaction_timeout', true),
+  set_config('idle_in_transaction_session_timeout', %s, true)"""
+_NO_LIMIT = {None, "0"}  # servers before 17 do not know the first one
 _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
 
 
@@ -123,10 +127,11 @@ class CopyLane:
         reconciliation would.
         """
         self._begin()
-        # A source may take its time between two batches.
-        self._db.execute(f"set local idle_in_transaction_session_timeout = '{_BETWEEN_BATCHES}'")
+        found = self._db.execute(_LIMITS, (_BETWEEN_BATCHES,)).fetchone()
         yield
-        self._fresh.add(table)
+        # Where transactions are to be short, each batch is kept by one of its own.
+        if found is not None and found[0] in _NO_LIMIT:
+            self._fresh.add(table)
 
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:

@@ -315,3 +315,54 @@ def test_a_destination_without_a_second_connection_takes_the_slow_lane(dock: Any
     finally:
         dock.warehouse.execute(f"alter role {name} connection limit -1", user="aiia")
     assert dock.rows() == [(1, "a")]
+
+
+def staged(db: psycopg.Connection) -> int:
+    """Count the staging tables that others see."""
+    found = db.execute("select count(*) from pg_tables where schemaname = '_aiia_stg'").fetchone()
+    return int(found[0]) if found else 0
+
+
+def test_rows_of_a_new_table_are_frozen_so_that_reading_them_writes_nothing(dock: Any) -> None:
+    dock.columns = {
+        "id": "int32",
+        "v": "decimal",
+    }  # which COPY on the connection of the landing takes
+    landing = dock.land()
+    with psycopg.connect(dock.warehouse.url(), autocommit=True) as db:
+        for start in (0, 20_000):
+            landing.stage(dock.batch([(n, Decimal(n)) for n in range(start, start + 20_000)]))
+            assert staged(db) == 0
+        landing.commit(40_000, landing.match(complete=True), None)
+        read = "explain (analyze, buffers) select count(*) from erp.rows"
+        plan = "\n".join(row[0] for row in db.execute(read).fetchall())
+        assert "Buffers" in plan
+        assert "dirtied" not in plan
+    assert dock.rows("count(*)") == [(40_000,)]
+
+
+def test_where_transactions_are_to_be_short_each_batch_is_kept_by_itself(dock: Any) -> None:
+    dock.columns = {"id": "int32", "v": "decimal"}
+    landing = dock.land()
+    with psycopg.connect(dock.warehouse.url(), autocommit=True) as db:
+        if db.info.server_version < 170000:
+            pytest.fail("the server that the tests bring is of version 17 or later")
+        landing._db.execute("set transaction_timeout = '10min'")
+        landing.stage(dock.batch([(1, Decimal(1))]))
+        assert staged(db) == 1
+    landing.stage(dock.batch([(2, None)]))
+    landing.commit(2, landing.match(complete=True), None)
+    assert dock.rows("id") == [(1,), (2,)]
+
+
+def test_a_landing_that_is_given_up_leaves_nothing_of_a_table_that_nobody_saw(dock: Any) -> None:
+    dock.columns = {"id": "int32", "v": "decimal"}
+    landing = dock.land()
+    landing.stage(dock.batch([(1, Decimal(1))]))
+    landing.discard()
+    with psycopg.connect(dock.warehouse.url(), autocommit=True) as db:
+        assert staged(db) == 0
+    again = dock.land()
+    again.stage(dock.batch([(2, Decimal(2))]))
+    again.commit(1, again.match(complete=True), None)
+    assert dock.rows("id") == [(2,)]
