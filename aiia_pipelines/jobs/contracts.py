@@ -74,7 +74,7 @@ def learned(store: JobStore, connector: str, stream: str) -> list[LearnedColumn]
 
 
 def learn(
-    store: JobStore,
+    db: sa.Connection,
     connector: str,
     stream: str,
     columns: Sequence[LearnedColumn],
@@ -82,7 +82,7 @@ def learn(
     number: int | None,
 ) -> None:
     """Freeze the columns of a stream, in place of what was learned before."""
-    store.transact(lambda db: _freeze(db, (connector, stream), columns, number=number))
+    _freeze(db, (connector, stream), columns, number=number)
 
 
 def accept(

@@ -33,7 +33,7 @@ from aiia_pipelines.jobs.state import TaskState
 from aiia_pipelines.jobs.store import PATIENCE, JobStore
 from aiia_pipelines.jobs.tables import ATTEMPTS, JOB_RUNS
 from aiia_pipelines.jobs.traces import Traces, oom_kills
-from aiia_pipelines.jobs.unwritten import Unwritten
+from aiia_pipelines.jobs.unwritten import Unwritten, Work
 
 PULSE = 1.0  # seconds between two writes of the live counts, which are the heartbeat as well
 HASTE = 0.1  # seconds between two writes because steps began
@@ -71,7 +71,7 @@ class Recorder:
         self.closes_at: datetime | None = None
         self._cgroup: Path | None = None
         # Called once, on the pulse's thread, when somebody asks the run to stop.
-        self.on_cancel: Callable[[], None] = _nothing
+        self.on_cancel: Callable[[], None] = lambda: None
         self._pulse = threading.Thread(target=self._beat, name=f"job-{number}-pulse", daemon=True)
 
     def __enter__(self) -> Self:
@@ -161,6 +161,10 @@ class Recorder:
             )
         self.flush(then=statements)
         self._open.discard(stream)
+
+    def also(self, work: Work) -> None:
+        """Do some work on the store in one step with what is written next."""
+        self._unwritten.add(works=[work])
 
     def put_back(self, stream: str) -> None:
         """Leave a task to a later attempt."""
@@ -391,7 +395,3 @@ class Recorder:
                 db.execute(statement)
 
         self.store.transact(work)
-
-
-def _nothing() -> None:
-    pass

@@ -130,7 +130,10 @@ class Engine:
         contract = task.contract
         if contract is not None and contract.learned is not None and not self.wish.dry_run:
             found = profiled(contract, task.first)
-            contracts.learn(store, name, stream.name, found, number=self.recorder.number)
+            number = self.recorder.number
+            self.recorder.also(
+                lambda db: contracts.learn(db, name, stream.name, found, number=number)
+            )
         adjusted = task.adjusted
         self.recorder.end_task(
             stream.name,

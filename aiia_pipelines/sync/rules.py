@@ -121,7 +121,9 @@ class Rules:
         self.found = Violations() if found is None else found
         self._gate = Gate(rules)
         left = self._gate.left
-        self._gated = _schema(contract.columns, [rule for rule in rules if rule not in left])
+        # To build a schema takes longer than to check a small stream that has no rules.
+        columns = contract.columns if rules else ()
+        self._gated = _schema(columns, [rule for rule in rules if rule not in left])
         self._left = _schema(
             [c for c in contract.columns if c.name in {r.column for r in left}], left
         )

@@ -22,6 +22,12 @@ def profile(values: int) -> Profile:
     )
 
 
+def learn(
+    store: JobStore, columns: list[LearnedColumn], *, number: int, stream: str = OF[1]
+) -> None:
+    store.transact(lambda db: contracts.learn(db, OF[0], stream, columns, number=number))
+
+
 def changes(store: JobStore) -> list[str]:
     return [version.change for version in contracts.versions(store, *OF)]
 
@@ -33,7 +39,7 @@ def test_nothing_is_known_before_the_first_sync(store: JobStore) -> None:
 
 def test_what_a_sync_learned_is_the_first_version(store: JobStore) -> None:
     columns = [column("a"), column("b", "string", nullable=False)]
-    contracts.learn(store, *OF, columns, number=7)
+    learn(store, columns, number=7)
     assert contracts.learned(store, *OF) == columns
     (version,) = contracts.versions(store, *OF)
     assert (version.connector, version.stream, version.version) == (*OF, 1)
@@ -43,17 +49,17 @@ def test_what_a_sync_learned_is_the_first_version(store: JobStore) -> None:
 
 def test_learning_the_same_again_is_no_new_version(store: JobStore) -> None:
     for number in (7, 8):
-        contracts.learn(store, *OF, [column("a")], number=number)
+        learn(store, [column("a")], number=number)
     assert changes(store) == ["learned"]
 
 
 def test_each_change_is_a_version_that_says_what_changed(store: JobStore) -> None:
-    contracts.learn(store, *OF, [column("a"), column("b"), column("c")], number=1)
-    contracts.learn(store, *OF, [column("a", "int64"), column("b"), column("d")], number=2)
+    learn(store, [column("a"), column("b"), column("c")], number=1)
+    learn(store, [column("a", "int64"), column("b"), column("d")], number=2)
     contracts.accept(store, *OF, [column("a", "int64", nullable=False), column("b")], by="sara@cli")
     gone = [column("a", "int64", nullable=False), column("b", absent=True)]
-    contracts.learn(store, *OF, gone, number=4)
-    contracts.learn(store, *OF, [column("a", "int64"), column("b")], number=5)
+    learn(store, gone, number=4)
+    learn(store, [column("a", "int64"), column("b")], number=5)
     assert changes(store) == [
         "a may be NULL, b back at the source",
         "b gone at the source",
@@ -67,9 +73,9 @@ def test_each_change_is_a_version_that_says_what_changed(store: JobStore) -> Non
 
 
 def test_profiles_travel_with_the_columns_and_make_no_version(store: JobStore) -> None:
-    contracts.learn(store, *OF, [column("a", profile=profile(1)), column("b")], number=1)
+    learn(store, [column("a", profile=profile(1)), column("b")], number=1)
     assert contracts.learned(store, *OF) == [column("a", profile=profile(1)), column("b")]
-    contracts.learn(store, *OF, [column("a", profile=profile(2)), column("b")], number=2)
+    learn(store, [column("a", profile=profile(2)), column("b")], number=2)
     assert changes(store) == ["learned"]
     contracts.accept(store, *OF, [column("a"), column("b"), column("c")], by="sara")
     assert contracts.learned(store, *OF) == [
@@ -81,6 +87,6 @@ def test_profiles_travel_with_the_columns_and_make_no_version(store: JobStore) -
 
 
 def test_streams_have_histories_of_their_own(store: JobStore) -> None:
-    contracts.learn(store, *OF, [column("a")], number=1)
-    contracts.learn(store, "crm", "lines", [column("b")], number=1)
+    learn(store, [column("a")], number=1)
+    learn(store, [column("b")], number=1, stream="lines")
     assert [version.stream for version in contracts.versions(store, "crm", "lines")] == ["lines"]

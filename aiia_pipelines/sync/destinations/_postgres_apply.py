@@ -116,11 +116,11 @@ class Applying:
 
     def _by_place(self, step: Step) -> Iterator[Step]:
         few = (step.expected * FEW if isinstance(step.expected, int) else 0) < self.before.about
-        for setting in BY_LOOKUP if few else ():
-            yield Step(sql.SQL(setting).format())
+        if few:
+            yield Step(sql.SQL(BY_LOOKUP).format())
         yield step
-        for setting in BY_SCAN if few else ():
-            yield Step(sql.SQL(setting).format())
+        if few:
+            yield Step(sql.SQL(BY_SCAN).format())
 
     def _new_rows(self) -> Iterator[Step]:
         changes = self.changes

@@ -57,10 +57,10 @@ _LEDGER_ROW = (
 _WRITE_LEDGER = f"""insert into {CONTROL}.ledger (run_key, connector, stream, mode, epoch, rows,
   inserted, updated, unchanged, deleted, position_from, position_to, committed_at)
   values (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"""
-_ADD_STATE = f"""insert into {CONTROL}.sync_state (connector, stream) values (%s, %s)
-  on conflict do nothing"""
-_STATE = f"""select position, generation from {CONTROL}.sync_state
-  where connector = %s and stream = %s"""
+# What is only added by the statement, the statement does not find.
+_STATE = f"""with added as (
+    insert into {CONTROL}.sync_state (connector, stream) values (%s, %s) on conflict do nothing)
+  select position, generation from {CONTROL}.sync_state where connector = %s and stream = %s"""
 # Never earlier than the commit before, whatever happened to the server's clock.
 _MOMENT = f"""select greatest(clock_timestamp(), committed_at + interval '1 microsecond')
   from {CONTROL}.sync_state where connector = %s and stream = %s"""
@@ -81,11 +81,10 @@ _DROP_CHECKPOINT = f"""delete from {CONTROL}.checkpoint
 
 # While another attempt is inside its commit, its outcome is what this one waits for.
 _LEASE_PATIENCE = "set local lock_timeout = '10min'"
+# A worker that stops inside its commit must not keep the next one waiting.
 _COMMIT_SETTINGS = (
-    "set local lock_timeout = '5s'",
-    "set local statement_timeout = '1h'",
-    # A worker that stops inside its commit must not keep the next one waiting.
-    "set local idle_in_transaction_session_timeout = '20s'",
+    "set local lock_timeout = '5s'; set local statement_timeout = '1h';"
+    " set local idle_in_transaction_session_timeout = '20s'"
 )
 
 
@@ -133,8 +132,7 @@ class Control:
 
     def prepare_commit(self) -> None:
         """Bound how long the transaction may wait and rest."""
-        for setting in _COMMIT_SETTINGS:
-            self._db.execute(setting)
+        self._db.execute(_COMMIT_SETTINGS)
 
     def committed(self, run_key: str) -> tuple[int, Changes] | None:
         """Tell what the ledger has of a task."""
@@ -148,8 +146,7 @@ class Control:
 
     def state(self) -> tuple[Position | None, int]:
         """Tell the position and the number of commits of the stream."""
-        self._db.execute(_ADD_STATE, self._who)
-        row = self._db.execute(_STATE, self._who).fetchone() or (None, 0)
+        row = self._db.execute(_STATE, self._who * 2).fetchone() or (None, 0)
         return row[0], row[1]
 
     def moment(self) -> Any:  # noqa: ANN401 - psycopg's datetime

@@ -136,9 +136,8 @@ class CopyLane:
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._fresh.clear()
-            self._db.execute("begin")
             # What a crash of the server takes from the staging table, it takes before a commit of the rows.
-            self._db.execute("set local synchronous_commit = off")
+            self._db.execute("begin; set local synchronous_commit = off")
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
         """Add a batch to a staging table, and tell how many bytes that took."""

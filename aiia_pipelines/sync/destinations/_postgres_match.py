@@ -15,15 +15,12 @@ from aiia_pipelines.sync.destinations._postgres_sql import type_of
 from aiia_pipelines.sync.destinations._postgres_structure import Structure
 from aiia_pipelines.sync.destinations.base import DELETED_AT, VALID_TO, Load
 
-SETTINGS = (
-    "set local work_mem = '64MB'",
-    # Only rows that differ leave the workers; PostgreSQL expects all of them.
-    "set local parallel_tuple_cost = 0",
-)
+# Only rows that differ leave the workers; PostgreSQL expects all of them.
+SETTINGS = "set local work_mem = '64MB'; set local parallel_tuple_cost = 0"
 # Few rows are found by the index of their key, or by their place; PostgreSQL would rather read the table,
 # as it takes each look-up for a read from disk.
-BY_LOOKUP = ("set local enable_hashjoin = off", "set local enable_mergejoin = off")
-BY_SCAN = ("set local enable_hashjoin = on", "set local enable_mergejoin = on")
+BY_LOOKUP = "set local enable_hashjoin = off; set local enable_mergejoin = off"
+BY_SCAN = "set local enable_hashjoin = on; set local enable_mergejoin = on"
 FEW = 8  # times as many rows has a table of which some are few
 
 

@@ -59,8 +59,7 @@ class Planner:
             DestinationFault: The table is made of something that the mode cannot go on with.
         """
         with self._db.transaction():
-            for setting in SETTINGS:
-                self._db.execute(setting)
+            self._db.execute(SETTINGS)
             old = structure.read(self._db, self._table)
             added = structure.added_columns(self._load.mode, self._load.delete)
             new = structure.wanted(self._load.contract, added)
@@ -108,6 +107,8 @@ class Planner:
 
     def _renamed_key(self) -> Step | None:
         """Give the key of the table to be the name that PostgreSQL would, unless something has it."""
+        if not self._load.contract.key:
+            return None
         stage = structure.read(self._db, self._sides.stage)
         wanted = short(f"{self._load.stream}_pkey")
         taken = sql.Literal(sql.Identifier(self._load.connector, wanted).as_string())
@@ -157,11 +158,11 @@ class Planner:
         comparison = Comparison(self._load, self._sides, old, complete)
         staged = self._count(self._sides.stage)
         looks_up = not comparison.reads_all and staged * FEW < before.about
-        for setting in BY_LOOKUP if looks_up else ():
-            self._db.execute(setting)
+        if looks_up:
+            self._db.execute(BY_LOOKUP)
         self._staging.add(MOVES, comparison.moves())
-        for setting in BY_SCAN if looks_up else ():
-            self._db.execute(setting)
+        if looks_up:
+            self._db.execute(BY_SCAN)
         if (gone := comparison.gone()) is not None:
             self._db.execute(gone)
         added, updated, deleted, returned = self._one(count_moves(self._sides.moves))

@@ -282,8 +282,9 @@ class Staging:
         kept = kept and self._adoptable() == self._epoch
         if not kept and not self._load.trial:
             self._control.drop_checkpoint(self._epoch)
-        for role in self._roles(kept=kept):
-            self._db.execute(sql.SQL("drop table if exists {}").format(self.table(role)))
+        if gone := self._made.intersection(self._roles(kept=kept)):
+            tables = sql.SQL(", ").join(map(self.table, sorted(gone)))
+            self._db.execute(sql.SQL("drop table if exists {}").format(tables))
         self._made.clear()
 
     def _roles(self, *, kept: bool) -> Iterator[str]:

@@ -16,7 +16,7 @@ from aiia_pipelines.sync.destinations.base import DELETED_AT, VALID_FROM, VALID_
 
 # With the statements that give a column that is made anew what people gave to the old one.
 _COLUMNS = """
-select attname, format_type(atttypid, atttypmod), attnotnull, array_remove(array_append(array(
+select t.oid is not null, attname, format_type(atttypid, atttypmod), attnotnull, array_remove(array_append(array(
   select format('grant %%s (%%I) on %%s to %%s%%s', privilege_type, attname, attrelid::regclass,
     case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
     case when is_grantable then ' with grant option' else '' end)
@@ -24,8 +24,8 @@ select attname, format_type(atttypid, atttypmod), attnotnull, array_remove(array
   case when col_description(attrelid, attnum) is not null then
     format('comment on column %%s.%%I is %%L', attrelid::regclass, attname,
       col_description(attrelid, attnum)) end), null)
-from pg_attribute
-where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped order by attnum"""
+from (select to_regclass(%s) as oid) t
+left join pg_attribute on attrelid = t.oid and attnum > 0 and not attisdropped order by attnum"""
 _KEY = """
 select conname, array(
   select attname::text from unnest(conkey) with ordinality k(attnum, place)
@@ -66,9 +66,10 @@ class Structure:
 def read(db: Db, table: sql.Identifier) -> Structure | None:
     """Read the structure of a table, None when there is none."""
     name = table.as_string(db)
-    columns = db.execute(_COLUMNS, (name,)).fetchall()
-    if not columns and not (db.execute("select to_regclass(%s)", (name,)).fetchone() or [None])[0]:
+    found = db.execute(_COLUMNS, (name,)).fetchall()
+    if not found[0][0]:
         return None
+    columns = [row[1:] for row in found if row[1] is not None]
     key = db.execute(_KEY, (name,)).fetchone() or ("", [])
     return Structure(
         {column: kind for column, kind, *_ in columns},
