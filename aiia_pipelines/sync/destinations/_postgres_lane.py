@@ -22,6 +22,7 @@ from aiia_pipelines.sync.contract import ContractColumn
 from aiia_pipelines.sync.convert import arrow_type, masked
 from aiia_pipelines.sync.destinations._postgres_control import SAVE_CHECKPOINT, STAGING, Db
 from aiia_pipelines.sync.destinations._postgres_csv import as_csv
+from aiia_pipelines.sync.destinations._postgres_session import BETWEEN_BATCHES
 from aiia_pipelines.sync.destinations._postgres_sql import names_of, type_of
 from aiia_pipelines.sync.faults import DestinationFault
 
@@ -29,8 +30,13 @@ Kinds = Mapping[str, ColumnType]
 Values = tuple[str, str, str, int, int, str]  # of SAVE_CHECKPOINT
 _PARSED = ("json", "string")  # the binary form of json is its text, which PostgreSQL parses
 _GROUPS = "(?:[0-9a-fA-F]{4}-?){7}[0-9a-fA-F]{4}"
-# A source may take its time between two batches of one transaction.
-_BETWEEN_BATCHES = "1h"
+# What a crash of the server takes from the staging table, it takes before a commit of the rows.
+_BEGIN = (
+    "begin; set local synchronous_commit = off;"
+    f" set local idle_in_transaction_session_timeout = '{BETWEEN_BATCHES}'"
+)
+# A source may take its time while a table is filled in one transaction.
+_UNTIL_FILLED = "1h"
 _LIMITS = """select current_setting('transaction_timeout', true),
   set_config('idle_in_transaction_session_timeout', %s, true)"""
 _NO_LIMIT = {None, "0"}  # servers before 17 do not know the first one
@@ -127,7 +133,7 @@ class CopyLane:
         reconciliation would.
         """
         self._begin()
-        found = self._db.execute(_LIMITS, (_BETWEEN_BATCHES,)).fetchone()
+        found = self._db.execute(_LIMITS, (_UNTIL_FILLED,)).fetchone()
         yield
         # Where transactions are to be short, each batch is kept by one of its own.
         if found is not None and found[0] in _NO_LIMIT:
@@ -136,8 +142,7 @@ class CopyLane:
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
             self._fresh.clear()
-            # What a crash of the server takes from the staging table, it takes before a commit of the rows.
-            self._db.execute("begin; set local synchronous_commit = off")
+            self._db.execute(_BEGIN)
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
         """Add a batch to a staging table, and tell how many bytes that took."""

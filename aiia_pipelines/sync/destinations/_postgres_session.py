@@ -11,12 +11,15 @@ from aiia_pipelines.connectors._libpq_refusal import tell_state
 from aiia_pipelines.sync.destinations._postgres_control import Db
 from aiia_pipelines.sync.faults import DestinationFault
 
+# A worker that stands still in a transaction, as by SIGSTOP, must not keep the next one waiting; where rows are
+# waited for, the lanes set another limit.
 _OPTIONS = (
     "-c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c extra_float_digits=3"
-    " -c client_min_messages=warning -c idle_in_transaction_session_timeout=10min -c lock_timeout=60s"
+    " -c client_min_messages=warning -c idle_in_transaction_session_timeout=20s -c lock_timeout=60s"
     # The statements here are few and long; to compile them takes longer than it saves.
     " -c jit=off"
 )
+BETWEEN_BATCHES = "10min"
 # Seconds and milliseconds until a connection that answers nothing counts as lost.
 _KEEPALIVE = {
     "connect_timeout": "20", "keepalives_idle": "10", "keepalives_interval": "5",
@@ -83,7 +86,9 @@ class Session:
     def arrow(self) -> "adbc.AdbcConnection | None":
         """Give the connection of the fast lane; None when the server allows no other connection."""
         if self._arrow is None:
-            info = self._conninfo(" -c synchronous_commit=off")
+            info = self._conninfo(
+                f" -c synchronous_commit=off -c idle_in_transaction_session_timeout={BETWEEN_BATCHES}"
+            )
             try:
                 self._arrow = adbc.AdbcConnection(adbc_driver_postgresql.connect(info))
             except adbc.Error:

@@ -1,5 +1,6 @@
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -8,6 +9,8 @@ import psycopg
 import pytest
 
 from aiia_pipelines.jobs.classify import classify
+from aiia_pipelines.sync.destinations._postgres_control import Control, set_up
+from aiia_pipelines.sync.destinations._postgres_session import Session
 from aiia_pipelines.sync.faults import DestinationFault
 
 pytestmark = pytest.mark.integration
@@ -275,3 +278,22 @@ def test_a_connection_that_breaks_at_the_commit_leaves_no_doubt(
     assert again.committed_before() == ((2, changes) if lets_through else None)
     assert again.position() == ({"cursor": 2} if lets_through else None)
     assert dock.query("select count(*) from _aiia.ledger") == [(2 if lets_through else 1,)]
+
+
+def test_an_attempt_that_stands_still_while_it_takes_the_lease_keeps_the_next_one_waiting_for_seconds(
+    dock: Any,
+) -> None:
+    still = Session(dock.warehouse.url())
+    set_up(still.db)
+    control = Control(still.db, "erp", "rows")
+    still.db.execute("begin")
+    assert control.take_lease() == 1
+    # From here it does nothing any more: its transaction stays open.
+    began = time.monotonic()
+    landing = dock.land()
+    assert landing._epoch == 1  # the first one was undone
+    assert time.monotonic() - began < 40
+    landing.discard()
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
+        still.db.execute("commit")
+    still.close()
