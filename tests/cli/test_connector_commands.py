@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from aiia_pipelines.jobs import contracts
+from aiia_pipelines.jobs.contracts import LearnedColumn
 from aiia_pipelines.jobs.store import JobStore
 from aiia_pipelines.local.ports import free_port
 from aiia_pipelines.local.postgres import EmbeddedPostgres
@@ -248,9 +249,8 @@ def test_what_was_accepted_is_kept_in_the_history_with_who_did_it(
     here: Any, server: EmbeddedPostgres, store: JobStore, aiia: Any
 ) -> None:
     here.write()
-    contracts.learn(
-        store, "sample", "rows", [{"name": "id", "type": "int32", "nullable": False}], number=7
-    )
+    known = [LearnedColumn(name="id", type="int32", nullable=False)]
+    store.transact(lambda db: contracts.learn(db, "sample", "rows", known, number=7))
     told = schema(aiia, "--accept")
     assert told["accepted"] == {"rows": "name added, price added"}
     assert told["differences"] == {"rows": []}

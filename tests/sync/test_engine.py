@@ -252,6 +252,7 @@ def test_a_tampered_staging_table_is_noticed_and_nothing_committed(
         match = PostgresLanding.match
 
         def tampered(self: PostgresLanding, *, complete: bool) -> Any:
+            self._staging.seal()  # before that nobody else sees the table
             bench.warehouse.execute(statement.format(self._stage.as_string(self._db)))
             return match(self, complete=complete)
 

@@ -27,7 +27,7 @@ def accept(bench: Any) -> None:
     source.connect()
     found = as_learned(source.columns(connector.streams[0]))
     source.close()
-    contracts.learn(bench.store, "sap_erp", "rows", found, number=None)
+    bench.store.transact(lambda db: contracts.learn(db, "sap_erp", "rows", found, number=None))
 
 
 def test_a_key_given_after_the_first_sync_becomes_the_tables_key(bench: Any) -> None:
