@@ -130,10 +130,10 @@ def steps(ground: Ground) -> list[str]:
         "select step, busy_seconds, cpu_seconds from aiia.steps where busy_seconds > 0"
         " and number = (select max(number) from aiia.steps) order by position",
     )
+    if not found:
+        return []
     told = ", ".join(f"{step} {busy:.1f} s ({cpu:.1f} CPU s)" for step, busy, cpu in found)
-    return [f"**Steps of the last sync of ours**, of which the first ones overlap: {told}."] * bool(
-        told
-    )
+    return [f"**Steps of the last sync of ours**, of which the first ones overlap: {told}."]
 
 
 def report(contenders: list[Contender], rows: int, rounds: int, more: list[str]) -> str:

@@ -38,7 +38,7 @@ def scaled(field: Field, precision: int, scale: int) -> Numbers | None:
     if heads is None:
         return None
     if precision > _NARROW or int(heads.count.max(initial=0)) > _READ:
-        return _wide(field.data, field.begins, heads, scale)
+        return _wide(field, heads, scale)
     return _narrow(field, heads, scale)
 
 
@@ -89,17 +89,18 @@ def _narrow(field: Field, heads: _Heads, scale: int) -> Numbers:
     return found
 
 
-def _wide(data: Bytes, begins: Places, heads: _Heads, scale: int) -> Numbers:
+def _wide(field: Field, heads: _Heads, scale: int) -> Numbers:
     """Add up digits by 128-bit numbers, from the highest power of 10,000 to the last decimal."""
     behind = -(-scale // _WIDTH)
     spare = behind * _WIDTH - scale
     count, weight = heads.count.astype(np.int64), heads.weight.astype(np.int64)
-    low, high = np.zeros(len(begins), np.uint64), np.zeros(len(begins), np.uint64)
+    digits = field.begins + _HEAD
+    low, high = np.zeros(len(field), np.uint64), np.zeros(len(field), np.uint64)
     top = int(np.max(np.where(count > 0, weight, -behind), initial=-behind))
     for power in range(top, -behind - 1, -1):
         place = weight - power
         there = (place >= 0) & (place < count)
-        digit = data.pairs(begins + _HEAD + 2 * np.where(there, place, 0)) * there.astype(np.uint64)
+        digit = field.data.pairs(digits + 2 * np.where(there, place, 0)) * there.astype(np.uint64)
         factor = _BASE
         if power == -behind and spare:
             factor, digit = 10 ** (_WIDTH - spare), digit // np.uint64(10**spare)

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import sqlalchemy as sa
+from dagster._utils.error import serializable_error_info_from_exc_info
 from dagster_shared.error import SerializableErrorInfo
 
 from aiia_pipelines.jobs.failures import classify
@@ -15,8 +16,6 @@ pytestmark = pytest.mark.integration
 
 def told(fault: BaseException) -> SerializableErrorInfo:
     """Write an exception down as Dagster does when a step raises it."""
-    from dagster._utils.error import serializable_error_info_from_exc_info
-
     try:
         raise fault
     except type(fault):

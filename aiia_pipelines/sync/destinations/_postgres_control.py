@@ -81,7 +81,7 @@ _DROP_CHECKPOINT = f"""delete from {CONTROL}.checkpoint
 
 # While another attempt is inside its commit, its outcome is what this one waits for.
 _LEASE_PATIENCE = "set local lock_timeout = '10min'"
-# A worker that stops inside its commit must not keep the next one waiting.
+# A worker that stops inside its commit must not keep the next one waiting, whatever the options of its URL say.
 _COMMIT_SETTINGS = (
     "set local lock_timeout = '5s'; set local statement_timeout = '1h';"
     " set local idle_in_transaction_session_timeout = '20s'"

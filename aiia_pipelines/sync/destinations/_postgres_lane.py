@@ -6,7 +6,7 @@ keep their types are handed on byte by byte.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
 import adbc_driver_manager as adbc
@@ -44,7 +44,19 @@ _UUID = rf"^(?:{_GROUPS}|\{{{_GROUPS}\}})$"  # the forms that PostgreSQL reads
 
 
 class Lane(Protocol):
-    """A way into staging tables; what is written is kept by `commit` only."""
+    """A way into staging tables; what is written is kept by `commit` only.
+
+    `fresh` tells that tables are filled in the transaction that made them: the fewer its parts, the better.
+    """
+
+    @property
+    def fresh(self) -> bool:
+        """Whether a commit now would end such a transaction."""
+        ...
+
+    def making(self, table: str) -> AbstractContextManager[None]:
+        """Prepare for a staging table, which the landing makes in the block."""
+        ...
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
         """Add a batch to a staging table, and tell how many bytes that took."""
@@ -75,9 +87,16 @@ def goes_in_binary(kind: ColumnType) -> bool:
 class ArrowLane:
     """Binary COPY by the Arrow driver; autocommit is off."""
 
+    fresh = False  # its tables are made by the other connection
+
     def __init__(self, connection: adbc.AdbcConnection) -> None:
         """Write on a connection that nobody else uses meanwhile."""
         self._connection = connection
+
+    def making(self, table: str) -> AbstractContextManager[None]:
+        """Prepare for nothing: what is made is committed at once."""
+        del table
+        return nullcontext()
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:
         """Add a batch to a staging table; how many bytes its COPY takes the driver keeps to itself."""
@@ -122,7 +141,7 @@ class CopyLane:
 
     @property
     def fresh(self) -> bool:
-        """Whether tables of this transaction are written: the fewer its parts, the better."""
+        """Whether a commit now would end the transaction that made a table."""
         return bool(self._fresh)
 
     @contextmanager
@@ -141,7 +160,6 @@ class CopyLane:
 
     def _begin(self) -> None:
         if self._db.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-            self._fresh.clear()
             self._db.execute(_BEGIN)
 
     def write(self, table: str, batch: pa.RecordBatch, kinds: Kinds) -> int:

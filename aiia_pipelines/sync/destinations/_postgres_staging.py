@@ -217,7 +217,7 @@ class Staging:
 
     def _keep(self, lane: Lane) -> None:
         # Rows behind the last checkpoint would be read again: they must vanish with a broken attempt.
-        if not (self._part or (isinstance(lane, CopyLane) and lane.fresh)):
+        if not (self._part or lane.fresh):
             lane.commit()
 
     def make(self) -> None:
@@ -239,8 +239,7 @@ class Staging:
 
     @contextmanager
     def _making(self, role: str) -> Iterator[None]:
-        lane = self._lane
-        with lane.making(self.name(role)) if isinstance(lane, CopyLane) else nullcontext():
+        with self._lane.making(self.name(role)) if self._lane else nullcontext():
             yield
         self._made.add(role)
 
